@@ -1,0 +1,296 @@
+"""What nbdev does not check. Each check is a function of the repository's folder that returns a list of findings.
+
+    python tools/check.py                  # all of them
+    python tools/check.py pyflakes readme  # some
+
+Nothing here writes into the repository: what has to run nbdev does so in a copy.
+"""
+import ast
+import contextlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import addresses
+import readme as readme_
+
+FINAL = '20_cifar10.ipynb'
+MAY_IMPORT = {'os', 'pathlib', 's9lib'}                      # what the final notebook may import
+SKIP = {'.git', '.venv', 'runs', '_docs', '_proc', 'build', 'dist', '__pycache__', '.ipynb_checkpoints'}
+TEXT = {'.ipynb', '.py', '.md', '.ini', '.txt', '.yml', '.sh', '.css', ''}
+MAX_KB, MAX_CELL, MIN_MODULE, MAX_MODULE = 300, 25, 50, 250  # of a notebook, an export cell, a module
+
+
+# Reading the tree
+
+def tree(root):
+    "Every file of the repository that people write."
+    for p in sorted(root.iterdir()):
+        if p.name in SKIP or p.name.endswith('.egg-info'): continue
+        if p.is_dir(): yield from tree(p)
+        else: yield p
+
+
+def pages(root):
+    "The notebooks nbdev sees, in the order of their numbers."
+    return sorted((root/'nbs').glob('[!_.]*.ipynb'))
+
+
+def cells(page, kind='code'):
+    "Sources of a page's cells of one kind."
+    return [''.join(c['source']) for c in json.loads(page.read_text(encoding='utf-8'))['cells'] if c['cell_type'] == kind]
+
+
+def module_of(page):
+    "Name of the module a page writes, or None."
+    return next((m[1] for c in cells(page) if (m := re.search(r'^#\s*\|\s*default_exp\s+(\S+)', c, re.M))), None)
+
+
+def modules(root):
+    "Module name -> file, for the modules nbdev wrote, in the order of their pages."
+    names = [m for p in pages(root) if (m := module_of(p))]
+    return {m: f for m in names if (f := root/addresses.settings(root)['lib_path']/f"{m.replace('.', '/')}.py").is_file()}
+
+
+def python(root, *args, env=None):
+    "Run this Python with `root` as its folder, so that `root`'s own library is the one imported."
+    env = {**os.environ, 'NO_ALBUMENTATIONS_UPDATE': '1', 'PYTHONDONTWRITEBYTECODE': '1', **(env or {})}
+    return subprocess.run([sys.executable, *args], cwd=root, env=env, capture_output=True, text=True, encoding='utf-8')
+
+
+@contextlib.contextmanager
+def scratch(root):
+    "A copy of the tree to run nbdev in."
+    with tempfile.TemporaryDirectory() as d:
+        copy = Path(d).resolve()/'copy'
+        for p in tree(root):
+            to = copy/p.relative_to(root)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(p, to)
+        yield copy
+
+
+def changed_by(root, code):
+    "Run nbdev `code` in a copy; name the files it makes, changes or removes."
+    with scratch(root) as copy:
+        before = {p.relative_to(copy).as_posix(): p.read_bytes() for p in tree(copy)}
+        r = python(copy, '-c', code, env={'XDG_CONFIG_HOME': str(copy)})
+        after = {p.relative_to(copy).as_posix(): p.read_bytes() for p in tree(copy)}
+    if r.returncode: return [last_lines(r.stderr)]
+    return sorted(p for p in before.keys() | after.keys() if before.get(p) != after.get(p))
+
+
+def last_lines(text, n=3):
+    return ' | '.join(text.strip().splitlines()[-n:])
+
+
+# The checks
+
+def conflict_markers(root):
+    "No file holds what an unresolved merge leaves; nbdev exports and tests such notebooks without a word."
+    return [f'{p.relative_to(root)}: conflict marker' for p in tree(root)
+            if p.suffix in TEXT and re.search(r'(?:^|"|\\n)(?:<{7}|>{7})(?: |$)', p.read_text(encoding='utf-8', errors='replace'), re.M)]
+
+
+def stale_modules(root):
+    "Every module has its page and every page its module; nbdev leaves the old module behind when a page is renamed."
+    lib = root/addresses.settings(root)['lib_path']
+    live = {f"{m.replace('.', '/')}.py" for p in pages(root) if (m := module_of(p))}
+    have = {p.relative_to(lib).as_posix() for p in lib.rglob('*.py') if not p.name.startswith('_')}
+    return [f'{m}: no page writes this module' for m in sorted(have - live)] + \
+           [f'{m}: its page was never exported' for m in sorted(live - have)]
+
+
+def export_in_step(root):
+    "Exporting changes nothing: the modules are what the pages say, and nobody edited them by hand."
+    found = changed_by(root, 'from nbdev.doclinks import nbdev_export; nbdev_export()')
+    return [f'{p}: make export changes it' for p in found]
+
+
+def clean_in_step(root):
+    "Cleaning changes nothing."
+    return [f'{p}: make clean-notebooks changes it' for p in changed_by(root, 'from nbdev.clean import nbdev_clean; nbdev_clean()')]
+
+
+def one_way(root):
+    "A module imports only from pages with lower numbers."
+    lib, found = addresses.settings(root)['lib_name'], []
+    order = {m: i for i, m in enumerate(modules(root))}
+    for m, f in modules(root).items():
+        for n in ast.walk(ast.parse(f.read_text(encoding='utf-8'))):
+            if isinstance(n, ast.Import): names = [a.name for a in n.names]
+            elif isinstance(n, ast.ImportFrom):
+                source = '.'.join([lib] * bool(n.level) + [n.module] * bool(n.module))  # nbdev makes imports of the library relative
+                names = [source] if source != lib else [f'{lib}.{a.name}' for a in n.names]
+            else: continue
+            used = [x.removeprefix(lib + '.') for x in names if x.startswith(lib + '.')]
+            found += [f'{f.name}: imports {lib}.{u}, which does not stand above it' for u in used if order.get(u, len(order)) >= order[m]]
+    return found
+
+
+def final_notebook(root):
+    "The final notebook imports from the library and defines nothing."
+    page, found = root/'nbs'/FINAL, []
+    if not page.is_file(): return [f'{FINAL} does not exist']
+    for src in cells(page):
+        try: t = ast.parse(re.sub(r'^(\s*)[%!].*$', r'\1pass', src, flags=re.M))
+        except SyntaxError as e: found.append(f'{FINAL}: {e.msg}: {e.text}'); continue
+        for n in ast.walk(t):
+            if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)): found.append(f'{FINAL}: defines {n.name}')
+            elif isinstance(n, (ast.Assign, ast.AnnAssign, ast.NamedExpr)) and any(isinstance(o, ast.Lambda) for o in ast.walk(n)):
+                found.append(f'{FINAL}: assigns a lambda: {ast.unparse(n)[:60]}')
+            elif isinstance(n, (ast.Import, ast.ImportFrom)):
+                names = [a.name for a in n.names] if isinstance(n, ast.Import) else [n.module or '.']
+                found += [f'{FINAL}: imports {x}' for x in names if x.split('.')[0] not in MAY_IMPORT]
+    return found
+
+
+def pyflakes(root):
+    "No undefined or unused name: finds what works in a page and is broken in its module."
+    dirs = [d for d in (addresses.settings(root)['lib_path'], 'tools', 'benchmarks') if (root/d).is_dir()]
+    lines = python(root, '-m', 'pyflakes', *dirs).stdout.splitlines()
+    reexport = re.compile(r"[\\/]all\.py:.*(?:import \*|imported but unused)")  # re-exporting is what `all` is for
+    return [line for line in lines if not reexport.search(line)]
+
+
+def imports(root):
+    "Every module imports in a fresh interpreter and says nothing."
+    def one(m):
+        r = python(root, '-W', 'ignore', '-c', f"import {addresses.settings(root)['lib_name']}.{m}")
+        said = '\n'.join(line for line in (r.stdout + r.stderr).splitlines() if 'building the font cache' not in line)
+        if r.returncode: return [f'{m}: {last_lines(r.stderr, 1)}']
+        return [f'{m}: prints at import: {last_lines(said)}'] if said.strip() else []
+    with ThreadPoolExecutor(os.cpu_count()) as ex: return sum(ex.map(one, modules(root)), [])
+
+
+def readme(root):
+    "README.md is what index.ipynb makes."
+    if not (root/'nbs/index.ipynb').is_file(): return ['nbs/index.ipynb does not exist']
+    return [f'{p}: make readme changes it' for p in readme_.stale(root)]
+
+
+def links(root):
+    "What README.md and the pages link to within the repository is there."
+    found = []
+    for p in [root/'README.md', root/'CONTRIBUTING.md', *pages(root)]:
+        for text in cells(p, 'markdown') if p.suffix == '.ipynb' else [p.read_text(encoding='utf-8')] if p.is_file() else []:
+            text = re.sub(r'```.*?```|`[^`\n]*`', '', text, flags=re.S)
+            found += [f'{p.relative_to(root)}: {m[2]} does not exist' for m in readme_.LINK.finditer(text)
+                      if not (p.parent/m[2].split('#')[0]).exists()]
+    return found
+
+
+def version(root):
+    "settings.ini and the library agree on the version."
+    cfg = addresses.settings(root)
+    m = re.search(r'__version__ = "(.*)"', (root/cfg['lib_path']/'__init__.py').read_text(encoding='utf-8'))
+    got = m[1] if m else 'no version'
+    return [] if got == cfg['version'] else [f"settings.ini says {cfg['version']}, {cfg['lib_path']}/__init__.py {got}: make export"]
+
+
+def pins(root):
+    "Every requirement has a tested version in constraints.txt, and an exact one has that very version."
+    def norm(name): return re.sub(r'[-_.]+', '-', name).lower()
+    cfg, tested = addresses.settings(root), {}
+    for m in re.finditer(r'^([\w.-]+)==([^\s;]+)', (root/'constraints.txt').read_text(encoding='utf-8'), re.M):
+        tested.setdefault(norm(m[1]), []).append(m[2])
+    found = []
+    for req in f"{cfg['requirements']} {cfg['dev_requirements']}".split():
+        name, exact = re.match(r'([\w.-]+)(?:==(\S+))?', req).groups()
+        if norm(name) not in tested: found.append(f'constraints.txt: no version for {name}')
+        elif exact and tested[norm(name)] != [exact]: found.append(f'constraints.txt has {name} {tested[norm(name)]}, settings.ini {exact}')
+    return found
+
+
+def addresses_in_step(root):
+    "User, repository and branch in links, badges and install cells are those of settings.ini."
+    return [f'{path}:{line}: {old}, expected {new}: make addresses' for path, line, old, new in addresses.find(root)]
+
+
+def cell_ids(root):
+    "Every cell has an id of its own; the exported modules name their cells by it."
+    found = []
+    for p in pages(root):
+        ids = [c.get('id') for c in json.loads(p.read_text(encoding='utf-8'))['cells']]
+        found += [f'{p.name}: cell {i} has no id' for i, x in enumerate(ids) if not x]
+        found += [f'{p.name}: cell id {x} stands twice' for x in sorted({x for x in ids if x and ids.count(x) > 1})]
+    return found
+
+
+def notebook_size(root):
+    "No notebook is too big to read in a diff or to open quickly."
+    return [f'{p.name}: {kb:.0f} KB, expected at most {MAX_KB}: fewer or smaller figures' for p in pages(root) if (kb := p.stat().st_size/1024) > MAX_KB]
+
+
+def private_paths(root):
+    "Stored outputs name nobody's folders, and no error is stored."
+    home, found = re.compile(r'(?<![\w.])(?:/home/|/Users/|/root/|/tmp/ipykernel_|[A-Z]:\\+Users)[^\s\'"<]*|' + re.escape(str(root)) + r'\b'), []
+    for p in pages(root):
+        for c in json.loads(p.read_text(encoding='utf-8'))['cells']:
+            for o in c.get('outputs', []):
+                if o['output_type'] == 'error': found.append(f"{p.name}: stores a {o['ename']}")
+                data = {k: v for k, v in o.get('data', {}).items() if not k.startswith('image/')}
+                found += [f'{p.name}: an output stores {m[0]}' for m in home.finditer(json.dumps([o.get('text'), data], ensure_ascii=False))]
+    return found
+
+
+def docs(root):
+    "The documentation's sources are processed without error, as far as Quarto is not needed."
+    with scratch(root) as copy:
+        (copy/'docs.py').write_text("from nbdev.serve import proc_nbs\nif __name__ == '__main__': proc_nbs(n_workers=0, force=True)\n")
+        r = python(copy, 'docs.py', env={'PYTHONPATH': str(copy), 'XDG_CONFIG_HOME': str(copy)})
+        missing = {p.name for p in pages(copy)} - {p.name for p in (copy/'_proc').glob('*.ipynb')}
+    if r.returncode:
+        raised = re.findall(r'^(?:\w+\.)*\w*(?:Error|Exception): .*', r.stderr, re.M)  # the cause first, then where
+        return [' | '.join(dict.fromkeys(raised)) or last_lines(r.stderr)]
+    return [f'{name}: not processed' for name in sorted(missing)]
+
+
+CHECKS = [conflict_markers, stale_modules, export_in_step, clean_in_step, one_way, final_notebook, pyflakes, imports, readme, links,
+          version, pins, addresses_in_step, cell_ids, notebook_size, private_paths, docs]
+
+
+def looks(root):
+    "Worth a look, not an error: cells and modules of unusual size, and cells that the docs build will run because an import stands in them."
+    for p in pages(root):
+        for c in cells(p):
+            with contextlib.suppress(SyntaxError):
+                kinds = {isinstance(n, (ast.Import, ast.ImportFrom)) for n in ast.parse(c).body}
+                if kinds == {True, False} and p.name != FINAL and 'nbdev_export(' not in c: yield f'{p.name}: imports are not alone in their cell: {c.splitlines()[0][:60]}'
+        n = max([len([x for x in c.splitlines() if not re.match(r'#\s*\|', x)]) for c in cells(p) if re.search(r'^#\s*\|\s*exporti?\b', c, re.M)], default=0)
+        if n > MAX_CELL: yield f'{p.name}: an export cell of {n} lines (the house has {MAX_CELL} at most)'
+    for m, f in modules(root).items():
+        n = len(f.read_text(encoding='utf-8').splitlines())
+        if not MIN_MODULE <= n <= MAX_MODULE and m != 'all': yield f'{f.name}: {n} lines (the house has {MIN_MODULE} to {MAX_MODULE})'
+
+
+def run(check, root):
+    "Findings of one check; one that breaks is a finding too."
+    try: return check(root)
+    except Exception as e: return [f'{type(e).__name__}: {e}']
+
+
+def report(name, findings, seconds=None):
+    "Print one line, or one per finding; return whether it passed."
+    took = f' ({seconds:.0f} s)' if seconds and seconds >= 1 else ''
+    for f in findings: print(f'FAIL {name}{took}: {f}', flush=True)
+    if not findings: print(f'ok   {name}{took}', flush=True)
+    return not findings
+
+
+def main():
+    root, names = Path(__file__).resolve().parents[1], sys.argv[1:]
+    known = [c.__name__ for c in CHECKS]
+    if unknown := set(names) - set(known): sys.exit(f"no check called {', '.join(unknown)}: there are {', '.join(known)}")
+    bad = [c for c in CHECKS if (not names or c.__name__ in names) and not report(c.__name__, run(c, root))]
+    for w in [] if names else looks(root): print(f'look {w}')
+    sys.exit(bool(bad))
+
+
+if __name__ == '__main__': main()

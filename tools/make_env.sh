@@ -1,0 +1,35 @@
+#!/bin/sh
+# Make the virtual environment $1, whose Python is then $2, and install s9lib for development with the tested versions.
+# $PYTHON names the Python to use; without it the first suitable one is taken, the untested newer ones last.
+set -eu
+venv=$1 py=$2
+
+suits() { # a Python of the range $2..$3 that can make environments
+    "$1" -c "import sys, venv, ensurepip; sys.exit(not ($2 <= sys.version_info[:2] <= $3))" >/dev/null 2>&1
+}
+find_python() {
+    for p in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10 python}; do
+        suits "$p" '(3,10)' '(3,13)' && { echo "$p"; return; }
+    done
+    for p in ${PYTHON:-python3 python python3.14 python3.15}; do
+        suits "$p" '(3,14)' '(3,99)' && { echo "$p"; return; }
+    done
+    for p in ${PYTHON:-python3 python}; do
+        v=$("$p" -c 'import sys; print(sys.version.split()[0])' 2>/dev/null) || continue
+        "$p" -c 'import sys; sys.exit(sys.version_info < (3,10))' 2>/dev/null &&
+            { echo "$p is Python $v but cannot make environments: install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; return 1; }
+        echo "$p is Python $v: s9lib needs 3.10 to 3.13. Install one (https://www.python.org) or name it: make PYTHON=/path/to/python3.12" >&2
+        return 1
+    done
+    echo "No Python found under the names ${PYTHON:-python3, python}: s9lib needs 3.10 to 3.13 (https://www.python.org), or make PYTHON=/path/to/python" >&2
+    return 1
+}
+
+if ! "$py" -m pip --version >/dev/null 2>&1; then
+    python=$(find_python)
+    echo "Making $venv with $("$python" --version) ($(command -v "$python"))"
+    "$python" -m venv --clear "$venv"
+fi
+echo "Installing s9lib and its tested versions (constraints.txt) into $venv: some minutes and up to 6 GB the first time"
+"$py" -m pip install --disable-pip-version-check --no-input -q -c constraints.txt pip
+exec "$py" -m pip install --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'

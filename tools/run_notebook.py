@@ -1,0 +1,194 @@
+"""Run a notebook without a browser and show it on the terminal while it runs.
+
+    python tools/run_notebook.py nbs/20_cifar10.ipynb            # into a run folder: notebook, HTML, and what the notebook writes
+    python tools/run_notebook.py --inplace nbs/00_core.ipynb …   # store the outputs in the page itself, cleaned
+
+The run folder is what the notebook calls `out`; for one that has no such variable it is $S9LIB_OUT, or runs/NAME. Text goes to stdout, bars and warnings to stderr; bars are not stored.
+An error ends in one line `Name: message` and status 1, its traceback kept in NAME.partial.ipynb of the run folder.
+Ctrl-C and SIGTERM interrupt the running cell, which may save its state, and end with 130 and 143; a second one ends at once.
+"""
+import argparse
+import ast
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+import nbformat
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
+
+
+def write_whole(path, text):
+    "Put `text` in `path` in one step, or leave what was there."
+    tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    try:
+        with open(tmp, 'w', encoding='utf-8') as f:
+            f.write(text)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(tmp, path)
+    except OSError as e:
+        raise OSError(e.errno, f'cannot write {path}: {e.strerror}. What was there before is unchanged; free some space or set S9LIB_OUT') from e
+    finally: tmp.unlink(missing_ok=True)
+
+
+def without_bars(text):
+    "The lines of `text` that no progress bar drew; a warning that broke into a bar's line stays."
+    def keep(line):
+        if '\r' in line: return line[line.rindex('\r') + 1:] if re.search(r'(Warning|Error)\b', line) else ''
+        return line if ANSI.sub('', line).strip() else ''
+    return ''.join(map(keep, re.split(r'(?<=\n)', text.replace('\r\n', '\n'))))
+
+
+class Interrupted(Exception): "A signal asked for the end."
+
+
+class Client(NotebookClient):
+    "A notebook client that shows the output as it comes and passes interrupts on to the running cell."
+    signum, bar, out = None, False, None
+
+    async def async_start_new_kernel(self, **kwargs):
+        for s in (signal.SIGINT, signal.SIGTERM):
+            try: asyncio.get_running_loop().add_signal_handler(s, self.on_signal, s)
+            except NotImplementedError: pass  # Windows
+        await super().async_start_new_kernel(**kwargs)
+
+    async def async_start_new_kernel_client(self):
+        kc = await super().async_start_new_kernel_client()
+        kc.execute = partial(kc.execute, user_expressions={'out': 'str(out)'})  # asked along with every cell
+        self.on_cell_executed = self.note_out
+        return kc
+
+    def note_out(self, execute_reply, **_):
+        "Keep the name of the run folder as soon as the notebook knows it."
+        answer = execute_reply['content'].get('user_expressions', {}).get('out', {})
+        if answer.get('status') == 'ok': self.out = ast.literal_eval(answer['data']['text/plain'])
+
+    def on_signal(self, signum):
+        "Interrupt the running cell; kill it when asked again."
+        again, self.signum = self.signum, signum
+        if self.kc is None: return  # still starting: no cell will run
+        self.stopping = asyncio.ensure_future(self.km.shutdown_kernel(now=True) if again else self.km.interrupt_kernel())
+        if not again: print('\nInterrupted: waiting for the cell to save its state (once more: stop at once)', file=sys.stderr, flush=True)
+
+    async def async_execute_cell(self, cell, cell_index, **kwargs):
+        if self.signum: raise Interrupted  # the last cell caught the interrupt and ended well
+        return await super().async_execute_cell(cell, cell_index, **kwargs)
+
+    def output(self, outs, msg, display_id, cell_index):
+        "Show a message on the terminal, then store it; a progress bar is for the terminal only."
+        kind, content = msg['msg_type'], msg['content']
+        if kind == 'stream' and content['name'] == 'stderr':
+            text, content['text'] = content['text'], without_bars(content['text'])
+            self.show(text if sys.stderr.isatty() else content['text'], 'stderr')
+            if not content['text']: return None
+        elif kind == 'stream': self.show(content['text'], 'stdout')
+        elif kind == 'execute_result':
+            text = content['data'].get('text/plain', '')
+            if text and not text.startswith('<'): self.show(text + '\n', 'stdout')
+        return super().output(outs, msg, display_id, cell_index)
+
+    def show(self, text, name):
+        "Write to the terminal, over a bar that stands in the way."
+        if self.bar and name == 'stdout': print('\r\x1b[K', end='', file=sys.stderr, flush=True)
+        self.bar = name == 'stderr' and '\r' in text and not text.endswith('\n')
+        print(text, end='', file=getattr(sys, name), flush=True)
+
+
+def one_line(e):
+    "The name and the message of an error, without its traceback."
+    if isinstance(e, DeadKernelError): return 'DeadKernelError: the Python that ran the notebook died; out of memory is the usual reason'
+    name, msg = (e.ename, e.evalue) if isinstance(e, CellExecutionError) else (type(e).__name__, str(e))
+    msg = ' '.join(ANSI.sub('', msg).split())
+    if name == 'KeyError' and msg[:1] == msg[-1:] and msg[:1] in ('"', "'"): msg = msg[1:-1]
+    return f'{name}: {msg}'
+
+
+def execute(nb, cwd):
+    "Run `nb` in place with `cwd` as its folder; return the exit status, the line that says what went wrong, and what the notebook calls `out`."
+    env = dict(os.environ, COLUMNS=str(shutil.get_terminal_size().columns or 120))
+    env.pop('MPLBACKEND', None)  # ipykernel's own puts the figures in the notebook
+    with tempfile.TemporaryDirectory() as d:  # nobody's profile and start-up files take part
+        env['IPYTHONDIR'] = d
+        km = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), connection_file=f'{d}/k.json')  # this very Python
+        if os.name != 'nt': km.transport = 'ipc'  # sockets in `d`: nobody else on the machine can reach them
+        client = Client(nb, km=km, timeout=None, coalesce_streams=True)
+        client.owns_km, why = True, None
+        try: asyncio.run(client.async_execute(cwd=str(cwd), env=env))
+        except Interrupted: pass
+        except (CellExecutionError, DeadKernelError) as e: why = one_line(e)
+    if client.signum: return 128 + client.signum, 'Interrupted', client.out
+    return int(why is not None), why, client.out
+
+
+def to_html(nb, title):
+    "One file with its figures inside; only formulas need the network, to be typeset."
+    from nbconvert import HTMLExporter
+    shown = nb.copy()
+    shown.cells = [c for c in nb.cells if not re.search(r'^#\s*\|\s*hide\s*$', c.source, re.M)]
+    return HTMLExporter(embed_images=True, require_js_url='', jquery_url='').from_notebook_node(shown, {'metadata': {'name': title}})[0]
+
+
+def run(path):
+    "Execute into the run folder; the status to exit with."
+    print(f'Running {path.as_posix()}', flush=True)
+    nb = nbformat.read(path, 4)
+    status, why, out = execute(nb, Path.cwd())
+    out = Path(out or os.environ.get('S9LIB_OUT') or f'runs/{path.stem}')
+    out.mkdir(parents=True, exist_ok=True)
+    half = out/f'{path.stem}.partial.ipynb'
+    if why:
+        print(why, file=sys.stderr)
+        write_whole(half, nbformat.writes(nb))
+        print(f'The notebook as far as it came: {half.as_posix()}', file=sys.stderr)
+        return status
+    write_whole(out/path.name, nbformat.writes(nb))
+    write_whole(out/f'{path.stem}.html', to_html(nb, path.stem))
+    half.unlink(missing_ok=True)
+    print(f'\nIn {out.as_posix()}:')
+    for p in sorted(p for p in out.rglob('*') if p.is_file() and not p.name.startswith('.')):
+        print(f'  {p.relative_to(out).as_posix():<32}{p.stat().st_size/1024:>10,.0f} KB')
+    return 0
+
+
+def run_inplace(path):
+    "Execute a page in its own folder, clean it as nbdev does, and store it; a page that fails is left as it was."
+    from execnb.nbio import nb2str
+    from nbdev.clean import clean_nb
+    print(f'{path.as_posix()}', flush=True)
+    nb = nbformat.read(path, 4)
+    status, why, _ = execute(nb, path.parent)
+    if why:
+        print(f'{path.as_posix()}: {why}\nIt is left as it was', file=sys.stderr)
+        return status
+    cleaned = json.loads(nbformat.writes(nb))
+    clean_nb(cleaned)
+    write_whole(path, nb2str(cleaned))
+    return 0
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    ap.add_argument('notebook', nargs='+', type=Path)
+    ap.add_argument('--inplace', action='store_true', help='store the outputs in the notebook itself')
+    args = ap.parse_args()
+    for p in args.notebook:
+        if not p.is_file(): sys.exit(f'{p} does not exist: name a notebook such as nbs/20_cifar10.ipynb')
+        try: status = (run_inplace if args.inplace else run)(p)
+        except KeyboardInterrupt: status = 130
+        except OSError as e: sys.exit(f'{type(e).__name__}: {e}')
+        if status: sys.exit(status)
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,104 @@
+"""All tests: the checks, a planted fault for each, every page, and the final notebook from end to end. This is `make test`.
+
+Nothing outside the repository takes part: no data but what the library draws, an empty cache, none of the user's S9LIB_ settings but the device.
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import check
+import test_checks
+import test_run_notebook
+
+ROOT = Path(__file__).resolve().parents[1]
+FINAL = ROOT/'nbs'/check.FINAL
+LIMIT = 600  # seconds for one page or run
+
+
+def clean_env(cache):
+    "Settings of the user's that could change a result are left out; caches go to `cache`."
+    env = {k: v for k, v in os.environ.items() if not k.startswith('S9LIB_') or k == 'S9LIB_DEVICE'}
+    return {**env, 'XDG_CACHE_HOME': cache, 'XDG_CONFIG_HOME': cache, 'IPYTHONDIR': cache, 'MPLCONFIGDIR': cache, 'NO_ALBUMENTATIONS_UPDATE': '1'}
+
+
+def call(cmd, env):
+    "Run `cmd` in the repository; (status, stdout, stderr), status 124 after LIMIT seconds."
+    try: r = subprocess.run([sys.executable, *cmd], cwd=ROOT, env=env, capture_output=True, text=True, encoding='utf-8', errors='replace', timeout=LIMIT)
+    except subprocess.TimeoutExpired: return 124, '', f'took more than {LIMIT} s'
+    return r.returncode, r.stdout, re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', r.stderr)
+
+
+def timed(name, f, *args):
+    start = time.time()
+    return name, f(*args), time.time() - start
+
+
+def page(path, env):
+    "nbdev_test of one page, on one core: as many pages run at once as there are."
+    code = 'import sys; from nbdev.test import nbdev_test; nbdev_test.__wrapped__(path=sys.argv[1])'
+    status, _, err = call(['-c', code, str(path)], {**env, 'OMP_NUM_THREADS': '1'})
+    tail = err.split('\nnbdev Tests Failed')[0].strip().splitlines()[-20:]
+    return [f"status {status}\n    " + '\n    '.join(tail)] if status else []
+
+
+def pages(env):
+    "Every page but the final notebook, which runs from end to end below; the biggest first, so that none is left to run alone."
+    todo = sorted((p for p in check.pages(ROOT) if p != FINAL), key=lambda p: -p.stat().st_size)
+    with ThreadPoolExecutor(os.cpu_count()) as ex: yield from ex.map(lambda p: timed(f'page {p.stem}', page, p, env), todo)
+
+
+def run_final(env):
+    "The final notebook on the data the library draws leaves every file it promises."
+    with tempfile.TemporaryDirectory() as d:
+        out = Path(d)/'run'
+        status, _, err = call(['tools/run_notebook.py', str(FINAL)], {**env, 'S9LIB_DATA': 'shapes', 'S9LIB_OUT': str(out)})
+        if status: return [f'status {status}: {check.last_lines(err)}']
+        size = {p.relative_to(out).as_posix(): p.stat().st_size for p in out.rglob('*') if p.is_file()}
+        wanted = {FINAL.name: 1, f'{FINAL.stem}.html': 1, 'history.csv': 1, 'metrics.json': 1, '*.png': 3, '*.pt': 1}
+        found = [f'{sum(Path(f).match(p) and size[f] > 0 for f in size)} x {p}, expected at least {n}; there are {sorted(size)}'
+                 for p, n in wanted.items() if sum(Path(f).match(p) and size[f] > 0 for f in size) < n]
+        if 'metrics.json' in size and not json.loads((out/'metrics.json').read_text()): found.append('metrics.json is empty')
+        if 'history.csv' in size and len((out/'history.csv').read_text().splitlines()) < 2: found.append('history.csv has no row')
+        return found
+
+
+def refuses(env, **setting):
+    "A wrong setting ends in one line that names it, status 1, within seconds."
+    (key, value), = setting.items()
+    with tempfile.TemporaryDirectory() as d:
+        status, _, err = call(['tools/run_notebook.py', str(FINAL)], {**env, 'S9LIB_DATA': 'shapes', 'S9LIB_OUT': d, **setting})
+    line = next((x for x in err.splitlines() if re.match(r'\w+(Error|Exception): ', x)), '')
+    return [] if status == 1 and value in line and 'Traceback' not in err else [f'{key}={value}: status {status}, {check.last_lines(err)!r}']
+
+
+def results():
+    "Yield (name, findings, seconds) for everything."
+    with tempfile.TemporaryDirectory() as cache:
+        env = clean_env(cache)
+        os.environ.update(env)
+        with ThreadPoolExecutor(os.cpu_count()) as ex:
+            yield from ex.map(lambda c: timed(f'check {c.__name__}', check.run, c, ROOT), check.CHECKS)
+        yield from test_checks.results(ROOT)
+        yield from test_run_notebook.results()
+        yield from pages(env)
+        yield timed('final notebook on shapes', run_final, env)
+        for setting in (dict(S9LIB_DATA='no/such/folder'), dict(S9LIB_RECIPE='no-such-recipe')):
+            yield timed(f'final notebook refuses {setting}', lambda s: refuses(env, **s), setting)
+
+
+def main():
+    start, passed = time.time(), []
+    for r in results(): passed.append(check.report(*r))
+    for w in check.looks(ROOT): print(f'look {w}')
+    print(f'{time.time() - start:.0f} s')
+    print(f'{sum(passed)} passed, {len(passed) - sum(passed)} failed')
+    sys.exit(not all(passed))
+
+
+if __name__ == '__main__': main()

@@ -1,0 +1,157 @@
+"""Plant one fault per check in a small house and see that check report it.
+
+    python tools/test_checks.py
+
+The house has the repository's own settings, workflows and tools, and three pages of a few lines each, so that all of it takes seconds.
+"""
+import json
+import re
+import shutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+
+import addresses
+import check
+import readme
+
+PAGES = {
+    '00_core': ['#| default_exp core', '# Core\n\n> Words.', '#| export\nimport os', "#| export\ndef sep():\n    \"Name the separator.\"\n    return os.sep", 'sep()'],
+    '01_vis': ['#| default_exp vis', '# Vis\n\n> Pictures. See [core](00_core.ipynb).', '#| export\nfrom s9lib.core import sep', '#| export\ndef twice(): return sep() * 2'],
+    '20_cifar10': ['# Final\n\n> Result.', '#| hide\n! [ -e /content ] && pip install -q s9lib', 'import os\nfrom s9lib.core import sep', 'os.path.join("a", sep())'],
+    'index': ['# s9lib\n\n> Home. Read [core](00_core.ipynb), or [run it](https://colab.research.google.com/github/a/b/blob/c/nbs/20_cifar10.ipynb).', '#| hide\n1', '1 + 1'],
+}
+
+
+def write(page, sources):
+    "Make a notebook of `sources`; what begins like a heading is markdown."
+    def cell(i, s):
+        c = dict(cell_type='markdown' if s.startswith('# ') else 'code', id=f'{page.stem[:2]}{i:06}', metadata={}, source=s.splitlines(True))
+        return c if c['cell_type'] == 'markdown' else {**c, 'execution_count': None, 'outputs': []}
+    meta = dict(kernelspec=dict(display_name='python3', language='python', name='python3'))
+    nb = dict(cells=[cell(i, s) for i, s in enumerate(sources)], metadata=meta, nbformat=4, nbformat_minor=5)
+    page.write_text(json.dumps(nb, indent=1, sort_keys=True, ensure_ascii=False) + '\n', encoding='utf-8')
+
+
+def build(root, house):
+    "Make the small house at `house` out of the repository at `root`."
+    shutil.copytree(root/'.github', house/'.github')
+    shutil.copytree(root/'tools', house/'tools', ignore=shutil.ignore_patterns('__pycache__'))
+    for name in ('settings.ini', 'constraints.txt', 'Makefile'): shutil.copy(root/name, house)
+    (house/'s9lib').mkdir()
+    (house/'nbs').mkdir()
+    cfg = addresses.settings(house)
+    for name, sources in PAGES.items(): write(house/f'nbs/{name}.ipynb', [addresses.follow(s, cfg) for s in sources])
+    r = check.python(house, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()', env={'XDG_CONFIG_HOME': str(house)})
+    if r.returncode: raise RuntimeError(r.stderr)
+    for path, content in readme.files(house).items(): (house/path).write_bytes(content)
+
+
+# The faults
+
+def edit(path, old, new):
+    "Return a fault that replaces `old` by `new` in a file; text that is not there is an error of ours."
+    def fault(house):
+        text = (house/path).read_text(encoding='utf-8')
+        if old not in text: raise RuntimeError(f'{path} does not contain {old!r}')
+        (house/path).write_text(text.replace(old, new, 1), encoding='utf-8')
+    return fault
+
+
+def page(name, *sources):
+    "Return a fault that writes a page anew and exports it."
+    def fault(house):
+        write(house/f'nbs/{name}.ipynb', sources)
+        check.python(house, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()', env={'XDG_CONFIG_HOME': str(house)})
+    return fault
+
+
+def output(stem, **out):
+    "Return a fault that stores an output in the last cell of a page."
+    def fault(house):
+        p = house/f'nbs/{stem}.ipynb'
+        nb = json.loads(p.read_text(encoding='utf-8'))
+        nb['cells'][-1]['outputs'] = [out]
+        p.write_text(json.dumps(nb, indent=1, sort_keys=True, ensure_ascii=False) + '\n', encoding='utf-8')
+    return fault
+
+
+def renamed(house):
+    "A page that writes another module than before."
+    edit('nbs/01_vis.ipynb', 'default_exp vis', 'default_exp show')(house)
+    check.python(house, '-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()', env={'XDG_CONFIG_HOME': str(house)})
+
+
+def twice_id(house):
+    p = house/'nbs/00_core.ipynb'
+    p.write_text(re.sub('00000004', '00000003', p.read_text(encoding='utf-8')), encoding='utf-8')
+
+
+def final(*lines): return page('20_cifar10', '# Final\n\n> Result.', *lines)
+
+
+def text(s): return dict(output_type='stream', name='stdout', text=[s])
+
+
+FAULTS = [  # check, what is wrong, how it comes about, what the finding must say
+    ('conflict_markers', 'an unresolved merge in a page', edit('nbs/00_core.ipynb', '> Words.', '<' * 7 + ' HEAD'), '00_core'),
+    ('conflict_markers', 'an unresolved merge in a module', edit('s9lib/core.py', 'import os', '>' * 7 + ' main\nimport os'), 'core.py'),
+    ('stale_modules', 'a page renamed, its old module left', renamed, 'vis.py'),
+    ('export_in_step', 'a module edited by hand', edit('s9lib/core.py', 'os.sep', "'/'"), 's9lib/core.py'),
+    ('export_in_step', 'a page edited and not exported', edit('nbs/00_core.ipynb', 'os.sep', 'os.linesep'), 's9lib/core.py'),
+    ('clean_in_step', 'a page saved with its execution counts', edit('nbs/00_core.ipynb', '"execution_count": null', '"execution_count": 7'), '00_core.ipynb'),
+    ('one_way', 'a lower page imports a higher one', page('00_core', *PAGES['00_core'], '#| export\nfrom s9lib.vis import twice\ntwice'), 'imports s9lib.vis'),
+    ('final_notebook', 'a function in the final notebook', final('def f(): pass'), 'defines f'),
+    ('final_notebook', 'a class in the final notebook', final('%%time\nclass C: pass'), 'defines C'),
+    ('final_notebook', 'a lambda in the final notebook', final('f = lambda x: x'), 'assigns a lambda'),
+    ('final_notebook', 'a foreign import in the final notebook', final('import torch'), 'imports torch'),
+    ('pyflakes', 'an import that stands only in a hidden cell', page('01_vis', *PAGES['01_vis'], '#| hide\nimport sys', '#| export\ndef exe(): return sys.executable'), "undefined name 'sys'"),
+    ('imports', 'a module that fails at import', page('01_vis', *PAGES['01_vis'], '#| export\n1/0'), 'ZeroDivisionError'),
+    ('imports', 'a module that talks at import', page('01_vis', *PAGES['01_vis'], '#| export\nprint("hello")'), 'prints at import: hello'),
+    ('readme', 'index.ipynb edited, README.md not', edit('nbs/index.ipynb', 'Home.', 'Another home.'), 'README.md'),
+    ('links', 'a link to a page that is gone', edit('nbs/01_vis.ipynb', '00_core.ipynb', '00_kernel.ipynb'), '00_kernel.ipynb'),
+    ('version', 'a version raised in one place', edit('s9lib/__init__.py', '__version__ = "', '__version__ = "9'), 'settings.ini says'),
+    ('pins', 'a requirement without a tested version', edit('constraints.txt', 'tqdm==', 'tqdn=='), 'no version for tqdm'),
+    ('pins', 'two versions of nbdev', edit('constraints.txt', 'nbdev==2.4.14', 'nbdev==2.4.15'), 'nbdev'),
+    ('addresses_in_step', 'a fork whose badges point to the origin', edit('settings.ini', 'user = ', 'user = fork-'), 'fork-'),
+    ('cell_ids', 'two cells with one id', twice_id, 'stands twice'),
+    ('notebook_size', 'a figure of a megabyte', output('00_core', **text('x' * 2**20)), 'expected at most'),
+    ('private_paths', "somebody's folder in an output", output('00_core', **text('/home/' + 'me/data')), '/home/me'),
+    ('private_paths', 'a stored traceback', output('00_core', output_type='error', ename='KeyError', evalue='', traceback=[]), 'KeyError'),
+    ('docs', 'an exported cell that fails in the docs', page('01_vis', *PAGES['01_vis'], '#| export\nimport nowhere'), 'nowhere'),
+]
+
+
+def plant(clean, name, fault, says):
+    "Findings about the check `name` itself: it must report the fault in a copy of the house, and nothing in the house."
+    with check.scratch(clean) as house:
+        fault(house)
+        found = check.run(getattr(check, name), house)
+    return [] if any(says in f for f in found) else [f'the fault was not reported; it found {found}']
+
+
+def results(root):
+    "Yield (name, findings, seconds): first the house without faults under every check, then each fault."
+    def timed(name, f, *args):
+        start = time.time()
+        return name, f(*args), time.time() - start
+    with tempfile.TemporaryDirectory() as d, ThreadPoolExecutor(cpu_count()) as ex:
+        house = Path(d).resolve()/'house'
+        build(root, house)
+        jobs = [ex.submit(timed, f'no fault: {c.__name__}', check.run, c, house) for c in check.CHECKS]
+        jobs += [ex.submit(timed, f'planted: {what} -> {name}', plant, house, name, fault, says) for name, what, fault, says in FAULTS]
+        for j in jobs: yield j.result()
+    without = {c.__name__ for c in check.CHECKS} - {name for name, *_ in FAULTS}
+    yield 'every check has a planted fault', [f'{c} has none' for c in sorted(without)], 0
+
+
+def main():
+    passed = [check.report(*r) for r in results(Path(__file__).resolve().parents[1])]
+    print(f'{sum(passed)} passed, {len(passed) - sum(passed)} failed')
+    sys.exit(not all(passed))
+
+
+if __name__ == '__main__': main()
