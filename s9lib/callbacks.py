@@ -10,7 +10,6 @@ __all__ = ['ProgressCallback', 'CSVLogger', 'EarlyStopping', 'save_checkpoint', 
 import csv
 import hashlib
 import io
-import os
 import signal
 import sys
 import threading

@@ -155,7 +155,7 @@ SHAPES_CLASSES = list(_OUTLINES)
 def _texture(g, sz, cells=4, noise=.06):
     "Cloudy colours around 0, with a grating and pixel noise, float32 (sz,sz,3)."
     k = int(g.integers(2, cells + 2))
-    soft = cv2.resize(g.uniform(-.25, .25, (k, k, 3)).astype(np.float32), (sz, sz), interpolation=cv2.INTER_CUBIC)
+    soft = cv2.resize(g.uniform(-.2, .2, (k, k, 3)).astype(np.float32), (sz, sz), interpolation=cv2.INTER_CUBIC)
     fx, fy, phase, amp = g.uniform((-9, -9, 0, 0), (9, 9, 6.3, .15)).astype(np.float32)
     u = np.linspace(0, 2*np.pi/3, sz, dtype=np.float32)
     wave = amp*np.sin(fx*u[None, :] + fy*u[:, None] + phase)
@@ -194,9 +194,9 @@ def _draw_shape(seed, i, sz):
     "Draw image `i`: uint8 (sz,sz,3) and its mask, bool (sz,sz)."
     g = keyed_rng(seed, i)
     ground = g.uniform(.1, .9, 3)
-    ink = (ground + g.choice((-1, 1), 3)*g.uniform(.25, .5, 3)) % 1      # differs from the ground in every channel
+    ink = (ground + g.choice((-1, 1), 3)*g.uniform(.3, .5, 3)) % 1      # differs from the ground in every channel
     img = ground.astype(np.float32) + _texture(g, sz)
-    _strokes(g, img, int(g.integers(1, 5)))
+    _strokes(g, img, int(g.integers(1, 4)))
     a = _silhouette(g, i % 10, sz)
     img += a[..., None]*(ink.astype(np.float32) + .6*_texture(g, sz) - img)
     over = _strokes(g, img, int(g.integers(0, 2)))
@@ -501,7 +501,8 @@ def _locate(where, download):
     if where is not None and str(where) in named: return named[str(where)]()
     if where is not None:
         folder = Path(where).expanduser()
-        return _cifar(torchvision.datasets.CIFAR10, folder, False) if (folder/'cifar10').is_dir() else tuple(map(_as_cifar, image_folder(folder)))
+        held = any((folder/s).is_dir() for s in ('cifar10', torchvision.datasets.CIFAR10.base_folder))
+        return _cifar(torchvision.datasets.CIFAR10, folder, False) if held else tuple(map(_as_cifar, image_folder(folder)))
     try: return cifar10(download=download)
     except ConnectionError as e: why = str(e).split(': unpack')[0]
     return tuple(replace(d, source=f'{d.source}, INSTEAD of CIFAR-10: {why}') for d in shapes_split())

@@ -21,6 +21,7 @@ from torch import nn
 from .cam import cam, cams
 from .core import keyed_rng
 from .data import CIFAR10_MEAN, CIFAR10_STD, ImageData
+from .hooks import eval_mode
 from .perturbation import auc, deletion, insertion, road
 
 # %% ../nbs/11_faithfulness.ipynb #9645492c
@@ -130,8 +131,8 @@ def _score(model, x, y, masks, maps, n_steps):
 def _correct(model, data, n, mean, std):
     "The first `n` images that `model` gets right, as normalised batch, labels and masks on its device."
     device = next(model.parameters()).device
-    x = (torch.from_numpy(data.images[:20*n]).permute(0, 3, 1, 2).float()/255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-    with torch.no_grad(): pred = torch.cat([model(b.to(device)).argmax(1).cpu() for b in x.split(256)])
+    x = (torch.from_numpy(np.array(data.images[:20*n])).permute(0, 3, 1, 2).float()/255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    with eval_mode(model), torch.no_grad(): pred = torch.cat([model(b.to(device)).argmax(1).cpu() for b in x.split(256)])
     i = (pred == torch.from_numpy(data.labels[:20*n])).nonzero()[:n, 0]
     if not len(i): raise ValueError("the model classifies none of these images correctly: check mean, std and the order of the classes")
     return x[i].to(device), pred[i].to(device), torch.from_numpy(np.ascontiguousarray(data.masks[i.numpy()])).to(device)
@@ -234,7 +235,7 @@ def confident(
     at:float=0.5,        # least probability of the true class
 )->torch.Tensor:         # indices of the images, most confident first
     "Find the images that `model` classifies correctly with probability of at least `at`."
-    with torch.no_grad(): p = model(x).softmax(1)
+    with eval_mode(model), torch.no_grad(): p = model(x).softmax(1)
     p_true = p.gather(1, y[:, None])[:, 0]
     i = ((p.argmax(1) == y) & (p_true >= at)).nonzero()[:, 0]
     return i[p_true[i].argsort(descending=True)]

@@ -291,5 +291,5 @@ def plot_cams(self:ClassificationInterpretation,
     for col, none in zip(axs.T[1:], empty.values()):
         for ax in col[none]: ax.set_xlabel('no evidence', fontsize=8)
     fig.suptitle(f'{self.name}: {method} of {many}', fontsize=10)
-    fig.set_dpi(80)
+    fig.set_dpi(75)
     return fig

@@ -189,8 +189,10 @@ class DataLoaders:
         return '\n'.join([f'DataLoaders of {self.name}, {len(self.classes)} classes, on {self.device}'] + [f'{k:>5}: {v}' for k, v in parts if v])
 
 # %% ../nbs/04_loader.ipynb #b060b878
-def _stats(data):
-    "Mean and std to normalise by: the published ones for CIFAR, else those of the data."
+def _stats(data, tfms):
+    "Mean and std to normalise by: those of the user's own Normalize, the published ones for CIFAR, else those of the data."
+    for s in Plan(tfms).steps if tfms is not None else ():
+        if type(s.t) is A.Normalize and s.batched: return tuple(s.t.mean), tuple(s.t.std)
     known = {'CIFAR-10': (CIFAR10_MEAN, CIFAR10_STD), 'CIFAR-100': (CIFAR100_MEAN, CIFAR100_STD)}
     return known[data.name] if data.name in known else channel_stats(data)
 
@@ -209,13 +211,13 @@ def from_data(
     tier:str='auto',        # of the training loader, see `Loader`
     num_workers:int=0,      # worker processes of the training loader
     alt_flip:bool=False,    # alternate flips instead of drawing them
-    mean:tuple=None,        # for Normalize; None: CIFAR's constants for CIFAR, else of train
+    mean:tuple=None,        # for Normalize; None: as in `tfms`, or CIFAR's constants for CIFAR, else of train
     std:tuple=None,         # for Normalize; None: as for mean
     drop_last:bool=False,   # leave out a last training batch that is not full
 )->DataLoaders:
     "Make loaders from images: `train` is augmented and shuffled, the others are plain."
     train, valid = split(train, valid_pct, seed) if valid_pct else (train, None)
-    m, s = (mean, std) if mean and std else _stats(train)
+    m, s = (mean, std) if mean and std else _stats(train, tfms)
     mean, std = mean or m, std or s
     tfms = tfms if tfms is not None else train_tfms(preset, train.sz, mean, std)
     dl = Loader(train, tfms, bs, True, drop_last, seed, device, tier, num_workers, alt_flip)

@@ -126,24 +126,37 @@ class _Flip(_Step):
         return x
     def gpu(self, x, on, u): return torch.where(_mask(on, x), x.flip(2 if isinstance(self.t, A.HorizontalFlip) else 1), x)
 
+# %% ../nbs/03_transforms.ipynb #b3f1f477
+def _border(n, a, b, mode):
+    "Which of `n` rows stands where, after `a` are added before and `b` behind: int64 (a+n+b,), -1 for the fill."
+    return cv2.copyMakeBorder(np.arange(n, dtype=np.int32)[:, None], a, b, 0, 0, mode, value=-1).ravel().astype(np.int64)
+
 # %% ../nbs/03_transforms.ipynb #12585c46
 class _Pad(_Step):
-    "Pad: on the GPU by an index for each row and column, -1 where the fill goes."
+    "Pad: columns by OpenCV, all images as one tall one; rows, and on the GPU both, by an index that is -1 where the fill goes."
     batched = True
     def ok(self): return self.t.p == 1 and isinstance(self.t.fill, (int, float))
     def params(self, u, hw): return self.t.get_params_dependent_on_data(dict(shape=hw), {})
     def cpu(self, x, on, u):
-        p, mode, fill = [self.params(u, x.shape[1:3])['pad_' + s] for s in ('top', 'bottom', 'left', 'right')], self.t.border_mode, (self.t.fill,)*4
-        out = np.empty((len(x), x.shape[1] + p[0] + p[1], x.shape[2] + p[2] + p[3], 3), np.uint8)
-        for a, b in zip(x, out): cv2.copyMakeBorder(a, *p, mode, b, fill)
-        return out
+        (n, h, w, c), p, fill = x.shape, self.params(u, x.shape[1:3]), self.t.fill
+        tall = np.ascontiguousarray(x).reshape(n*h, w, c)
+        wide = cv2.copyMakeBorder(tall, 0, 0, p['pad_left'], p['pad_right'], self.t.border_mode, value=(fill,)*4).reshape(n, h, -1)
+        i = _border(h, p['pad_top'], p['pad_bottom'], self.t.border_mode)
+        out = wide.take(i.clip(0), 1)
+        out[:, i < 0] = fill
+        return out.reshape(n, len(i), -1, c)
     def gpu(self, x, on, u):
         p = self.params(u, x.shape[1:3])
         for dim, a, b in ((1, 'top', 'bottom'), (2, 'left', 'right')):
-            i = cv2.copyMakeBorder(np.arange(x.shape[dim], dtype=np.int32)[:, None], p['pad_' + a], p['pad_' + b], 0, 0, self.t.border_mode, value=-1)
-            i = torch.from_numpy(i.ravel()).to(x.device).long()
+            i = torch.from_numpy(_border(x.shape[dim], p['pad_' + a], p['pad_' + b], self.t.border_mode)).to(x.device)
             x = x.index_select(dim, i.clamp(0)).index_fill_(dim, (i < 0).nonzero()[:, 0], int(self.t.fill))
         return x
+
+# %% ../nbs/03_transforms.ipynb #f0ffa592
+def _windows(x, h, w):
+    "View of contiguous (n,H,W,3) with every h x w window in it: (n,H-h+1,W-w+1,h,w*3); no bytes are copied."
+    (n, H, W, c), (s, r, p, b) = x.shape, x.strides
+    return np.lib.stride_tricks.as_strided(x, (n, H - h + 1, W - w + 1, h, w*c), (s, r, p, r, b))
 
 # %% ../nbs/03_transforms.ipynb #ad508ed4
 class _Crop(_Step):
@@ -158,10 +171,8 @@ class _Crop(_Step):
         y, x = self.yx(u, hw).tolist()
         return dict(crop_coords=(x, y, x + self.t.width, y + self.t.height))
     def cpu(self, x, on, u):
-        x, at = np.ascontiguousarray(x), self.yx(u, x.shape[1:3])
-        (n, H, W, c), (s, r, p, b), h, w = x.shape, x.strides, self.t.height, self.t.width
-        win = np.lib.stride_tricks.as_strided(x, (n, H - h + 1, W - w + 1, h, w*c), (s, r, p, r, b), writeable=False)
-        return win[np.arange(n), at[:, 0], at[:, 1]].reshape(n, h, w, c)
+        at, (h, w) = self.yx(u, x.shape[1:3]), (self.t.height, self.t.width)
+        return _windows(np.ascontiguousarray(x), h, w)[np.arange(len(x)), at[:, 0], at[:, 1]].reshape(-1, h, w, 3)
     def gpu(self, x, on, u):
         at = torch.from_numpy(self.yx(u, x.shape[1:3])).to(x.device)
         y = at[:, :1] + torch.arange(self.t.height, device=x.device)     # (n,h)
@@ -178,6 +189,7 @@ class _Cutout(_Step):
         (lo, hi), v = self.t.num_holes_range, u[:, 1:].reshape(len(u), -1, 4)
         pixels, size = self.t.hole_height_range[1] >= 1, []
         for j, (a, b) in enumerate((self.t.hole_height_range, self.t.hole_width_range)):
+            if pixels and a > hw[j]: raise ValueError(f"CoarseDropout holes of {a} pixels in images of {hw[0]}x{hw[1]}: expected holes that fit; make them smaller")
             b = min(b, hw[j]) if pixels else b
             size.append((a + (v[..., j]*(int(b) - int(a) + 1)) if pixels else hw[j]*(a + v[..., j]*(b - a))).astype(np.int64))
         there = np.arange(hi) < (lo + u[:, :1]*(hi - lo + 1)).astype(np.int64)
@@ -186,9 +198,13 @@ class _Cutout(_Step):
         return np.stack([x, y, x + w, y + h], -1)
     def params(self, u, hw): return dict(holes=self.holes(u[None], hw)[0], seed=0)
     def cpu(self, x, on, u):
-        x = x.copy()
-        for i, hs in zip(np.flatnonzero(on), self.holes(u[on], x.shape[1:3]).tolist()):
-            for x0, y0, x1, y1 in hs: x[i, y0:y1, x0:x1] = self.t.fill
+        x, at, hs = x.copy(), np.flatnonzero(on), self.holes(u[on], x.shape[1:3])
+        h, w = (np.unique(hs[..., k + 2] - hs[..., k]) for k in (1, 0))
+        if len(h) == len(w) == 1 and h[0] and w[0]:                      # holes of one size: a view that has every place in it
+            _windows(x, h[0], w[0])[at[:, None], hs[..., 1], hs[..., 0]] = np.resize(np.uint8(self.t.fill), (h[0], w[0], 3)).reshape(h[0], -1)
+            return x
+        for i, holes in zip(at, hs.tolist()):
+            for x0, y0, x1, y1 in holes: x[i, y0:y1, x0:x1] = self.t.fill
         return x
     def gpu(self, x, on, u):
         r, c = (torch.arange(s, device=x.device).view(1, 1, -1) for s in x.shape[1:3])
@@ -214,13 +230,16 @@ class _Linear(_Step):
 
 # %% ../nbs/03_transforms.ipynb #652b4729
 class _Normalize(_Step):
-    "Normalize by given mean and std; the constants are laid out along a whole image, so that one long loop does it."
+    "Normalize by given mean and std, a few images at a time, so that the three passes stay in the cache of a core."
     batched = True
     def ok(self): return self.t.p == 1 and self.t.normalization == 'standard'
     def batch(self, x, on, u):                                           # uint8 (n,h,w,3) -> float32
         x = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x
         m, d = (torch.tensor(np.broadcast_to(v, 3).tolist(), device=x.device).repeat(x.shape[1]*x.shape[2]) for v in (self.t.mean_np, self.t.denominator))
-        return x.reshape(len(x), -1).float().sub_(m).mul_(d).view(x.shape)
+        out = torch.empty(x.shape, device=x.device)
+        step = max(1, 2**17//len(m)) if x.device.type == 'cpu' else max(1, len(x))
+        for a, b in zip(x.split(step), out.split(step)): b.view(len(a), -1).copy_(a.reshape(len(a), -1)).sub_(m).mul_(d)
+        return out
 
 class _ToTensor(_Step):
     "ToTensorV2: channels first, as a view, which makes the batch channels_last."

@@ -74,7 +74,7 @@ def get_grid(
     ncols = ncols or int(np.ceil(np.sqrt(n)))
     nrows = -(-n//ncols)
     w, h = (sz, sz) if np.isscalar(sz) else sz
-    fig, axs = plt.subplots(nrows, ncols, figsize=(ncols*w, nrows*h), dpi=80, squeeze=False, layout='constrained')
+    fig, axs = plt.subplots(nrows, ncols, figsize=(ncols*w, nrows*h), dpi=75, squeeze=False, layout='constrained')
     plt.close(fig)
     for ax in axs.flat[n:]: ax.set_visible(False)
     return fig, list(axs.flat[:n])
