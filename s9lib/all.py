@@ -23,10 +23,12 @@ from .overlay import *
 from .perturbation import *
 from .predictions import *
 from .recipes import *
+from .report import *
 from .resnet import *
+from .saliency import *
 from .transforms import *
 from .vis import *
 
-# %% ../nbs/14_all.ipynb #0d41ce01
-_rooms = 'core vis data transforms loader hooks overlay resnet optim learner callbacks cam perturbation faithfulness predictions curves interp recipes'.split()
-__all__ = [name for room in _rooms for name in sys.modules[f's9lib.{room}'].__all__]
+# %% ../nbs/14_all.ipynb #e5a65711
+_rooms = 'core vis data transforms loader hooks overlay resnet optim learner callbacks cam saliency perturbation faithfulness predictions curves interp report recipes'.split()
+__all__ = list(dict.fromkeys(name for room in _rooms for name in sys.modules[f's9lib.{room}'].__all__))

@@ -54,19 +54,24 @@ class ImageData:
     def sz(self): return tuple(int(s) for s in self.images.shape[1:3])   # (h,w) in pixels
     def __len__(self): return len(self.images)
     def __getitem__(self, i): return self.images[i], int(self.labels[i])
-    def __repr__(self): return f"ImageData({self.name}: {len(self):,} images of {self.sz[0]}x{self.sz[1]}, {len(self.classes)} classes)"
+    def __repr__(self):
+        return f"ImageData({self.name}: {len(self):,} images of {self.sz[0]}x{self.sz[1]}, {len(self.classes)} classes)"
 
 # %% ../nbs/02_data.ipynb #d54ce9ca
 def _check_data(images, labels, classes, masks):
     "Refuse arrays that do not belong together."
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise ValueError(f"images has dtype {images.dtype} and shape {images.shape}: expected uint8 RGB of shape (n,h,w,3); "
-                         "convert floats with (255*x).round().astype('uint8') and grey images with np.repeat(x[...,None], 3, -1)")
-    if labels.shape != (len(images),): raise ValueError(f"labels has shape {labels.shape}: expected ({len(images)},), one per image")
+        raise ValueError(f"images has dtype {images.dtype} and shape {images.shape}: expected uint8 RGB of shape "
+                         f"(n,h,w,3); "
+                         "convert floats with (255*x).round().astype('uint8'), grey images with np.repeat(x[...,None], 3, -1)")
+    if labels.shape != (len(images),):
+        raise ValueError(f"labels has shape {labels.shape}: expected ({len(images)},), one per image")
     if len(labels) and not (0 <= labels.min() and labels.max() < len(classes)):
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected 0 to {len(classes)-1} for {len(classes)} classes")
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected 0 to {len(classes)-1} for "
+                         f"{len(classes)} classes")
     if masks is not None and (masks.shape != images.shape[:3] or masks.dtype != bool):
-        raise ValueError(f"masks has dtype {masks.dtype} and shape {masks.shape}: expected bool of shape {images.shape[:3]}")
+        raise ValueError(f"masks has dtype {masks.dtype} and shape {masks.shape}: expected bool of shape "
+                         f"{images.shape[:3]}")
 
 # %% ../nbs/02_data.ipynb #75f6a1fc
 @patch
@@ -75,7 +80,8 @@ def subset(
     idx,             # integer indices, a slice or a bool mask, as NumPy takes them
 )->ImageData:        # the chosen images in the given order
     "Choose some images; name, source and classes stay."
-    return replace(self, images=self.images[idx], labels=self.labels[idx], masks=None if self.masks is None else self.masks[idx])
+    masks = None if self.masks is None else self.masks[idx]
+    return replace(self, images=self.images[idx], labels=self.labels[idx], masks=masks)
 
 # %% ../nbs/02_data.ipynb #c32ffd12
 @patch
@@ -96,8 +102,9 @@ def channel_stats(
 )->tuple:            # (mean, std): tuples of 3 floats on the scale [0,1]
     "Compute mean and standard deviation of each colour channel over all pixels."
     if not len(data): raise ValueError("data has no images: expected at least one to compute mean and std from")
-    rows = data.images.reshape(-1, *data.images.shape[2:])              # (n*h,w,3): the histogram takes any view, a chunk at a time
-    hist = sum(np.stack([np.bincount(c[..., k].ravel(), minlength=256) for k in range(3)]) for c in _chunks(rows, 1 << 20))
+    rows = data.images.reshape(-1, *data.images.shape[2:])  # (n*h,w,3): the histogram takes any view, a chunk at a time
+    hist = np.zeros((3, 256), np.int64)
+    for c in _chunks(rows, 1 << 20): hist += [np.bincount(c[..., k].ravel(), minlength=256) for k in range(3)]
     v, n = np.arange(256)/255, hist.sum(1)
     mean = hist @ v/n
     return tuple(mean.tolist()), tuple(np.sqrt(hist @ v**2/n - mean**2).tolist())
@@ -125,7 +132,8 @@ def card(self:ImageData)->str:  # a few lines of text
     mean, std = (' '.join(f'{x:.4f}' for x in s) for s in channel_stats(self))
     rows = [('name', self.name), ('source', self.source), ('images', f'{len(self):,} of {h}x{w}'),
             ('classes', f'{len(n)}: ' + ', '.join(f'{c} {k}' for c, k in zip(self.classes, n))),
-            ('mean', mean), ('std', std), ('masks', 'no' if self.masks is None else 'yes'), ('checksum', self.checksum())]
+            ('mean', mean), ('std', std), ('masks', 'no' if self.masks is None else 'yes'),
+            ('checksum', self.checksum())]
     return '\n'.join(f'{k:<10}{v}' for k, v in rows + [('skipped', s) for s in self.skipped])
 
 # %% ../nbs/02_data.ipynb #cedd0cff
@@ -138,7 +146,8 @@ def _arc(r, a0=0., a1=360., n=40):
 def _outlines():
     "Outlines of the ten shapes within the unit circle: a list of polygons each, the inner ones are holes."
     star = np.stack([_arc(1, 0, 288, 5), _arc(.42, 36, 324, 5)], 1).reshape(-1, 2)
-    cross = np.array([(.3, 1), (.3, .3), (1, .3), (1, -.3), (.3, -.3), (.3, -1), (-.3, -1), (-.3, -.3), (-1, -.3), (-1, .3), (-.3, .3), (-.3, 1)])
+    cross = np.array([(.3, 1), (.3, .3), (1, .3), (1, -.3), (.3, -.3), (.3, -1)])
+    cross = np.r_[cross, -cross]
     arrow = np.array([(1, 0), (.2, .75), (.2, .28), (-1, .28), (-1, -.28), (.2, -.28), (.2, -.75)])
     t = np.linspace(0, 2*np.pi, 40)
     heart = np.stack([16*np.sin(t)**3, 13*np.cos(t) - 5*np.cos(2*t) - 2*np.cos(3*t) - np.cos(4*t) + 2], 1)/17
@@ -179,7 +188,7 @@ def _strokes(g, img, n):
 # %% ../nbs/02_data.ipynb #c1108572
 def _silhouette(g, label, sz):
     "Coverage of each pixel by a randomly placed shape, float32 in [0,1], (sz,sz)."
-    up = 4 if sz <= 64 else 2                                            # drawn larger, then averaged down: smooth edges
+    up = 4 if sz <= 64 else 2  # drawn larger, then averaged down: smooth edges
     r, (sx, sy), turn = g.uniform(.26, .42), g.uniform(.85, 1.15, 2), g.uniform(0, 2*np.pi)
     c, s = np.cos(turn), np.sin(turn)
     pose = r*np.array([[c*sx, s*sx], [-s*sy, c*sy]])
@@ -209,10 +218,13 @@ def shapes(
     seed:int=0,   # another seed, other images
 )->ImageData:     # with masks
     "Draw ten classes of shapes on textured grounds, the same for the same `seed` on every run."
-    if n < 0 or sz < 8: raise ValueError(f"n={n}, sz={sz}: expected n >= 0 and sz >= 8 pixels, below which the shapes cannot be told apart")
+    if n < 0 or sz < 8:
+        raise ValueError(f"n={n}, sz={sz}: expected n >= 0 and sz >= 8 pixels, below which the shapes cannot be told "
+                         f"apart")
     images, masks = np.empty((n, sz, sz, 3), np.uint8), np.empty((n, sz, sz), bool)
     for i in range(n): images[i], masks[i] = _draw_shape(seed, i, sz)
-    return ImageData(images, np.arange(n) % 10, SHAPES_CLASSES, masks, 'shapes', f'drawn by s9lib.data.shapes(n={n}, sz={sz}, seed={seed})')
+    source = f'drawn by s9lib.data.shapes(n={n}, sz={sz}, seed={seed})'
+    return ImageData(images, np.arange(n) % 10, SHAPES_CLASSES, masks, 'shapes', source)
 
 # %% ../nbs/02_data.ipynb #ed96eec1
 def shapes_split(
@@ -243,11 +255,14 @@ def _find_splits(path):
     "Check that `path` holds train/ and test/ with class folders in them; return it as `Path`."
     path = Path(path).expanduser()
     how = "expected a folder that holds train/ and test/, each with one folder of images per class"
-    if not path.is_dir(): raise ValueError(f"{path} is {'a file' if path.exists() else 'not there'}: {how}; correct the path")
+    if not path.is_dir():
+        raise ValueError(f"{path} is {'a file' if path.exists() else 'not there'}: {how}; correct the path")
     for s in ('train', 'test'):
         if not (path/s).is_dir():
-            raise ValueError(f"{path} has no folder {s}/, only {sorted(p.name for p in path.iterdir())[:5]}: {how}; make it or name another folder")
-        if not any(p.is_dir() for p in (path/s).iterdir()): raise ValueError(f"{path/s} holds no class folders: {how}; sort the images into such folders")
+            raise ValueError(f"{path} has no folder {s}/, only {sorted(p.name for p in path.iterdir())[:5]}: {how}; "
+                             f"make it or name another folder")
+        if not any(p.is_dir() for p in (path/s).iterdir()):
+            raise ValueError(f"{path/s} holds no class folders: {how}; sort the images into such folders")
     return path
 
 # %% ../nbs/02_data.ipynb #b91dda1f
@@ -265,7 +280,8 @@ def _check_listing(train, test, train_classes, test_classes):
 def _decode(buf):
     "Decode the bytes of an image file to uint8 RGB (h,w,3), or say in a string why not."
     if not buf: return 'is empty (0 bytes)'
-    cut = (buf[:4] == b'\x89PNG' and b'IEND' not in buf[-16:]) or (buf[:2] == b'\xff\xd8' and b'\xff\xd9' not in buf[len(buf)//2:])
+    png, jpg = buf[:4] == b'\x89PNG', buf[:2] == b'\xff\xd8'
+    cut = (png and b'IEND' not in buf[-16:]) or (jpg and b'\xff\xd9' not in buf[len(buf)//2:])
     try: im = None if cut else cv2.imdecode(np.frombuffer(buf, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error: im = None
     if im is None: return 'is cut off' if cut else 'is not an image, or is damaged'
@@ -291,7 +307,8 @@ def _read(root, names, hw, fit):
         im = _decode(buf)
         if isinstance(im, np.ndarray) and fit: im = _fit(im, hw)
         if isinstance(im, str): bad.setdefault(f, im)
-        elif im.shape[:2] != hw: bad[f] = f'is {im.shape[0]}x{im.shape[1]}, the first image is {hw[0]}x{hw[1]}; give sz= to resize all'
+        elif im.shape[:2] != hw:
+            bad[f] = f'is {im.shape[0]}x{im.shape[1]}, the first image is {hw[0]}x{hw[1]}; give sz= to resize all'
         else: out[i] = im
     return out, digests, bad
 
@@ -300,7 +317,8 @@ def _read_all(root, names, hw, fit, write, desc):
     "Read `names` with threads, hand the images on in order to `write`; return digests and problems."
     digests, bad, tasks = [], {}, [names[i:i+64] for i in range(0, len(names), 64)]
     workers = min(32, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as ex, tqdm(total=len(names), desc=desc, unit='img', leave=False, mininterval=.5, disable=len(names) < 5000) as bar:
+    bar = tqdm(total=len(names), desc=desc, unit='img', leave=False, mininterval=.5, disable=len(names) < 5000)
+    with ThreadPoolExecutor(workers) as ex, bar:
         for i in range(0, len(tasks), 4*workers):                        # a window of tasks: memory stays bounded
             for out, dig, b in ex.map(lambda t: _read(root, t, hw, fit), tasks[i:i+4*workers]):
                 write(out)
@@ -315,7 +333,8 @@ def _first_size(root, names):
     for f in names:
         im = _decode((root/f).read_bytes())
         if isinstance(im, np.ndarray): return im.shape[:2]
-    raise ValueError(f"{root} holds no image that can be read, among {len(names)} files: expected png, jpg, webp or others that OpenCV knows; "
+    raise ValueError(f"{root} holds no image that can be read, among {len(names)} files: expected png, jpg, webp or "
+                     f"others that OpenCV knows; "
                      "check the path and the files")
 
 # %% ../nbs/02_data.ipynb #1ceb0002
@@ -345,7 +364,8 @@ def _decode_both(root, splits, sz, cached):
 def _complain(root, bad):
     "Raise with all problems counted and the first few named."
     first = '; '.join(f'{k} {v}' for k, v in list(bad.items())[:5]) + ('; ...' if len(bad) > 5 else '')
-    raise ValueError(f"{root} has {len(bad)} problem{'s' if len(bad) > 1 else ''}: {first}. Mend the folder, or pass on_error='skip' to leave these out and list them")
+    raise ValueError(f"{root} has {len(bad)} problem{'s' if len(bad) > 1 else ''}: {first}. Mend the folder, or pass "
+                     f"on_error='skip' to leave these out and list them")
 
 # %% ../nbs/02_data.ipynb #69626b9d
 def _without(splits, bad):
@@ -357,7 +377,7 @@ def _without(splits, bad):
 def image_folder(
     path:str|Path,          # folder that holds train/<class>/* and test/<class>/*
     sz:int|tuple=None,      # side or (h,w) in pixels to scale and crop to; None: all images must have one size
-    on_error:str='raise',   # 'raise' stops at files or classes that are wrong, 'skip' leaves them out and lists them in `skipped`
+    on_error:str='raise',   # 'raise' stops at files or classes that are wrong, 'skip' lists them in `skipped`
 )->tuple:                   # (train, test)
     "Read a user's own images, with threads the first time and from a memory-mapped cache after that."
     if on_error not in ('raise', 'skip'): raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
@@ -368,7 +388,8 @@ def image_folder(
     arrays, (train, test), bad = entry
     classes = sorted({c for _, c in train})
     source = f'decoded from {root}'
-    return tuple(ImageData(a, [classes.index(c) for _, c in s], classes, None, root.name, source, tuple(f'{k} {v}' for k, v in bad.items()))
+    skipped = tuple(f'{k} {v}' for k, v in bad.items())
+    return tuple(ImageData(a, [classes.index(c) for _, c in s], classes, None, root.name, source, skipped)
                  for a, s in zip(arrays, (train, test)))
 
 # %% ../nbs/02_data.ipynb #cf38fd1c
@@ -392,7 +413,8 @@ def _save_listing(key, splits, bad):
     "Write the listing of a cache entry; without it the arrays are not used."
     try:
         with atomic_path(_entry_files(key)[2]) as tmp: tmp.write_text(json.dumps(dict(splits=splits, bad=bad)))
-    except OSError as e: warnings.warn(f"{e}. The decoded images are used, but will be decoded again next time", stacklevel=4)
+    except OSError as e:
+        warnings.warn(f"{e}. The decoded images are used, but will be decoded again next time", stacklevel=4)
 
 # %% ../nbs/02_data.ipynb #1b95c93d
 def _make_entry(root, splits, bad, sz, on_error, key):
@@ -449,7 +471,9 @@ def _from_torchvision(cls, root, download):
     "Load both splits from torchvision's files, downloaded first if need be; an entry as `_load_entry` gives it."
     try: cls(root)
     except RuntimeError as e:
-        if not download: raise ConnectionError(f"{cls.__name__} is neither in {root} nor in the cache ({e}): pass download=True") from e
+        if not download:
+            raise ConnectionError(f"{cls.__name__} is neither in {root} nor in the cache ({e}): pass "
+                                  f"download=True") from e
         _download(cls, root)
     sets = [cls(root, train=t) for t in (True, False)]
     splits = [[(i, s.classes[y]) for i, y in enumerate(s.targets)] for s in sets]
@@ -470,17 +494,19 @@ def _cifar(cls, root, download):
     source = f"{name} from torchvision's files (MD5 {cls.tgz_md5})"
     arrays, splits, _ = _load_entry(f'{name}-{cls.tgz_md5}') or _from_torchvision(cls, root, download)
     classes = sorted({c for _, c in splits[0]})
-    return tuple(_as_cifar(ImageData(a, [classes.index(c) for _, c in s], classes, None, name, source)) for a, s in zip(arrays, splits))
+    return tuple(_as_cifar(ImageData(a, [classes.index(c) for _, c in s], classes, None, name, source))
+                 for a, s in zip(arrays, splits))
 
 # %% ../nbs/02_data.ipynb #fee7338c
 def _as_cifar(d):
     "Give the data its proper name if classes and size say that it is CIFAR."
-    if d.sz == (32, 32) and d.classes == CIFAR10_CLASSES: return replace(d, name='CIFAR-10')
-    return replace(d, name='CIFAR-100') if d.sz == (32, 32) and len(d.classes) == 100 and 'aquarium_fish' in d.classes else d
+    if d.sz != (32, 32): return d
+    if d.classes == CIFAR10_CLASSES: return replace(d, name='CIFAR-10')
+    return replace(d, name='CIFAR-100') if len(d.classes) == 100 and 'aquarium_fish' in d.classes else d
 
 # %% ../nbs/02_data.ipynb #c46360ee
 def cifar10(
-    root:str|Path=None,   # folder with train/ and test/, or with cifar10/ or torchvision's files in it; None: the cache folder
+    root:str|Path=None,   # folder with train/ and test/, or cifar10/, or torchvision's files; None: the cache
     download:bool=True,   # download if it is not there
 )->tuple:                 # (train, test): 50,000 and 10,000 images of 32x32
     "Load CIFAR-10 from an image folder, the cache, or torchvision."
@@ -488,7 +514,7 @@ def cifar10(
 
 # %% ../nbs/02_data.ipynb #cc749d05
 def cifar100(
-    root:str|Path=None,   # folder with train/ and test/, or with cifar100/ or torchvision's files in it; None: the cache folder
+    root:str|Path=None,   # folder with train/ and test/, or cifar100/, or torchvision's files; None: the cache
     download:bool=True,   # download if it is not there
 )->tuple:                 # (train, test): 50,000 and 10,000 images of 32x32
     "Load CIFAR-100 (the 100 fine classes) from an image folder, the cache, or torchvision."
@@ -497,12 +523,14 @@ def cifar100(
 # %% ../nbs/02_data.ipynb #80b5ff11
 def _locate(where, download):
     "Load what `where` names; None means CIFAR-10, or shapes if that cannot be had."
-    named = dict(cifar10=lambda: cifar10(download=download), cifar100=lambda: cifar100(download=download), shapes=shapes_split)
+    named = dict(cifar10=lambda: cifar10(download=download), cifar100=lambda: cifar100(download=download),
+                 shapes=shapes_split)
     if where is not None and str(where) in named: return named[str(where)]()
     if where is not None:
         folder = Path(where).expanduser()
         held = any((folder/s).is_dir() for s in ('cifar10', torchvision.datasets.CIFAR10.base_folder))
-        return _cifar(torchvision.datasets.CIFAR10, folder, False) if held else tuple(map(_as_cifar, image_folder(folder)))
+        if held: return _cifar(torchvision.datasets.CIFAR10, folder, False)
+        return tuple(map(_as_cifar, image_folder(folder)))
     try: return cifar10(download=download)
     except ConnectionError as e: why = str(e).split(': unpack')[0]
     return tuple(replace(d, source=f'{d.source}, INSTEAD of CIFAR-10: {why}') for d in shapes_split())
@@ -527,9 +555,12 @@ def split(
 )->tuple:                   # (train, valid), both in the old order
     "Split off a share of the images for validation."
     if not 0 < valid_pct < 1: raise ValueError(f"valid_pct={valid_pct}: expected a share between 0 and 1, such as 0.1")
-    groups = [np.flatnonzero(data.labels == k) for k in range(len(data.classes))] if stratified else [np.arange(len(data))]
+    groups = [np.arange(len(data))]
+    if stratified: groups = [np.flatnonzero(data.labels == k) for k in range(len(data.classes))]
     held = np.concatenate([keyed_rng(seed, k).permutation(g)[:round(valid_pct*len(g))] for k, g in enumerate(groups)])
     out = np.zeros(len(data), bool)
     out[held] = True
-    if out.all() or not out.any(): raise ValueError(f"valid_pct={valid_pct} of {len(data)} images leaves {int(out.sum())} to validate on: expected some on either side")
+    if out.all() or not out.any():
+        raise ValueError(f"valid_pct={valid_pct} of {len(data)} images leaves {int(out.sum())} to validate on: "
+                         f"expected some on either side")
     return data.subset(~out), data.subset(out)

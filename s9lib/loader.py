@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 
 from .core import default_device, keyed_rng
-from .data import CIFAR100_MEAN, CIFAR100_STD, CIFAR10_MEAN, CIFAR10_STD, ImageData, channel_stats, load_data, shapes_split, split
+from .data import CIFAR100_MEAN, CIFAR100_STD, CIFAR10_MEAN, CIFAR10_STD
+from .data import ImageData, channel_stats, load_data, shapes_split, split
 from .transforms import Plan, denorm, train_tfms, valid_tfms
 from .vis import show_images
 
@@ -25,11 +26,14 @@ def _pick_tier(plan, tier):
     "Choose the fastest tier that can run `plan`, or check the one asked for; return it with the reason."
     slow = ', '.join(plan.slow)
     best = 'device' if plan.tail and not slow else 'batch' if plan.tail else 'image'
-    why = dict(device='every transform has a batched form', batch=f'{slow} run per image on the CPU, Normalize on the device',
+    why = dict(device='every transform has a batched form',
+               batch=f'{slow} run per image on the CPU, Normalize on the device',
                image='the pipeline does not end in Normalize (standard) and ToTensorV2')[best]
     if tier == 'auto': return best, f'{best}: {why}'
     if tier not in TIERS: raise ValueError(f"tier={tier!r}: expected 'auto', 'image', 'batch' or 'device'")
-    if TIERS.index(tier) > TIERS.index(best): raise ValueError(f"tier={tier!r} cannot run this pipeline ({why}): use {best!r} or 'auto', or change the transforms")
+    if TIERS.index(tier) > TIERS.index(best):
+        raise ValueError(f"tier={tier!r} cannot run this pipeline ({why}): use {best!r} or 'auto', or change the "
+                         f"transforms")
     return tier, f'{tier}: asked for ({best} would do)'
 
 # %% ../nbs/04_loader.ipynb #c1490ea7
@@ -49,26 +53,35 @@ class Loader:
         alt_flip:bool=False,    # flip each image in every other epoch, rather than at random
     ):
         _check_loader(data, bs, drop_last, seed, num_workers)
-        self.data, self.bs, self.shuffle, self.drop_last, self.seed, self.alt_flip = data, bs, shuffle, drop_last, seed, alt_flip
+        self.data, self.bs, self.shuffle, self.drop_last = data, bs, shuffle, drop_last
+        self.seed, self.alt_flip = seed, alt_flip
         self.plan, self.device = Plan(tfm), torch.device(device) if device is not None else default_device()
         if alt_flip and not any(type(s.t) is A.HorizontalFlip for s in self.plan.steps):
-            raise ValueError(f"alt_flip=True needs a HorizontalFlip in the pipeline, which is {self.plan}: add one, or set alt_flip=False")
+            raise ValueError(f"alt_flip=True needs a HorizontalFlip in the pipeline, which is {self.plan}: add one, "
+                             f"or set alt_flip=False")
         self.tier, self.tier_why = _pick_tier(self.plan, tier)
         self.num_workers, self._cache = 0 if self.tier == 'device' else num_workers, {}
     @property
     def n(self): return len(self.data)//self.bs*self.bs if self.drop_last else len(self.data)  # images per epoch
     def __len__(self): return -(-self.n//self.bs)
     def __iter__(self): return self.batches(0)
-    def __repr__(self): return f"Loader({self.data.name}: {self.n:,} images in {len(self)} batches of {self.bs} to {self.device}; {self.plan}; tier {self.tier_why})"
+    def __repr__(self):
+        return (f"Loader({self.data.name}: {self.n:,} images in {len(self)} batches of {self.bs} to {self.device}; "
+                f"{self.plan}; tier {self.tier_why})")
 
 # %% ../nbs/04_loader.ipynb #59239edb
 def _check_loader(data, bs, drop_last, seed, num_workers):
     "Refuse what cannot be loaded."
-    if not isinstance(data, ImageData): raise TypeError(f"data is a {type(data).__name__}: expected ImageData, as load_data() or image_folder() give; wrap arrays in ImageData")
+    if not isinstance(data, ImageData):
+        raise TypeError(f"data is a {type(data).__name__}: expected ImageData, as load_data() or image_folder() give; "
+                        f"wrap arrays in ImageData")
     if not len(data): raise ValueError("data has no images: expected at least one")
     for name, v, lo in (('bs', bs, 1), ('seed', seed, 0), ('num_workers', num_workers, 0)):
-        if not isinstance(v, (int, np.integer)) or v < lo: raise ValueError(f"{name}={v!r}: expected an integer of at least {lo}")
-    if drop_last and bs > len(data): raise ValueError(f"bs={bs} with drop_last=True leaves no batch of {len(data)} images: choose bs <= {len(data)} or drop_last=False")
+        if not isinstance(v, (int, np.integer)) or v < lo:
+            raise ValueError(f"{name}={v!r}: expected an integer of at least {lo}")
+    if drop_last and bs > len(data):
+        raise ValueError(f"bs={bs} with drop_last=True leaves no batch of {len(data)} images: choose bs <= "
+                         f"{len(data)} or drop_last=False")
 
 # %% ../nbs/04_loader.ipynb #e3bcad23
 @patch
@@ -88,22 +101,27 @@ def _weights(n, sz, device):
 def _resize(x, sz):
     "Resize (n,3,h,w), channels_last, to (n,3,sz,sz)."
     if tuple(x.shape[2:]) == (sz, sz): return x
-    if x.device.type != 'cpu': return F.interpolate(x, size=(sz, sz), mode='bilinear', antialias=True).contiguous(memory_format=torch.channels_last)
-    (n, c, h, w), eye = x.shape, torch.eye(x.shape[1])
-    rows = torch.matmul(_weights(h, sz, x.device), x.permute(0, 2, 3, 1).reshape(n, h, w*c))          # (n,sz,w*c)
-    return (rows.view(-1, w*c) @ torch.kron(_weights(w, sz, x.device).T.contiguous(), eye)).view(n, sz, sz, c).permute(0, 3, 1, 2)
+    if x.device.type != 'cpu':
+        x = F.interpolate(x, size=(sz, sz), mode='bilinear', antialias=True)
+        return x.contiguous(memory_format=torch.channels_last)
+    n, c, h, w = x.shape
+    rows = torch.matmul(_weights(h, sz, x.device), x.permute(0, 2, 3, 1).reshape(n, h, w*c))  # (n,sz,w*c)
+    cols = torch.kron(_weights(w, sz, x.device).T.contiguous(), torch.eye(c))                # (w*c,sz*c)
+    return (rows.view(-1, w*c) @ cols).view(n, sz, sz, c).permute(0, 3, 1, 2)
 
 # %% ../nbs/04_loader.ipynb #be7e08e9
 class _Fetch(torch.utils.data.Dataset):
-    "What a worker runs: images of an epoch by number, as bytes or as finished tensors. The epoch comes with the request."
-    def __init__(self, data, plan, seed, alt_flip, tail): self.images, self.plan, self.seed, self.alt_flip, self.tail, self.drawn = data.images, plan, seed, alt_flip, tail, (None, None)
+    "What a worker runs: images by number, as bytes or as finished tensors. The epoch comes with the request."
+    def __init__(self, data, plan, seed, alt_flip, tail):
+        self.images, self.plan, self.seed, self.alt_flip = data.images, plan, seed, alt_flip
+        self.tail, self.drawn = tail, (None, None)
     def draws(self, epoch):
         if self.drawn[0] != epoch: self.drawn = epoch, self.plan.draw(len(self.images), self.seed, epoch, self.alt_flip)
         return self.drawn[1]
     def __getitems__(self, request):
         (epoch, idx), = request
-        draws = self.draws(epoch)
-        out = [self.plan.one(np.ascontiguousarray(self.images[i]), draws, i, (self.seed, epoch), self.tail) for i in idx.tolist()]
+        draws, key = self.draws(epoch), (self.seed, epoch)
+        out = [self.plan.one(np.ascontiguousarray(self.images[i]), draws, i, key, self.tail) for i in idx.tolist()]
         return torch.stack(out) if isinstance(out[0], torch.Tensor) else torch.from_numpy(np.stack(out))
 
 # %% ../nbs/04_loader.ipynb #7cf2c01c
@@ -112,6 +130,8 @@ def _quiet_worker(_):
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
+def _as_is(x): return x
+
 # %% ../nbs/04_loader.ipynb #6ec7e410
 @patch
 def _host_batches(self:Loader, epoch, steps):
@@ -119,13 +139,14 @@ def _host_batches(self:Loader, epoch, steps):
     fetch = self._fetch
     requests = [[(epoch, idx)] for idx in steps]
     if not self.num_workers: yield from map(fetch.__getitems__, requests); return
-    yield from torch.utils.data.DataLoader(fetch, batch_sampler=requests, collate_fn=lambda x: x, num_workers=self.num_workers,
-        worker_init_fn=_quiet_worker, generator=torch.Generator().manual_seed(0), pin_memory=self.device.type == 'cuda')
+    yield from torch.utils.data.DataLoader(
+        fetch, batch_sampler=requests, collate_fn=_as_is, num_workers=self.num_workers, worker_init_fn=_quiet_worker,
+        generator=torch.Generator().manual_seed(0), pin_memory=self.device.type == 'cuda')
 
 # %% ../nbs/04_loader.ipynb #6a514b83
 @patch
 def _device_batches(self:Loader, epoch, steps):
-    "Yield the batches of tier 'device', finished. A GPU keeps all images if they take less than half of its free memory."
+    "Yield the batches of tier 'device'. A GPU keeps all images if they take less than half of its free memory."
     images, cpu = self.data.images, self.device.type == 'cpu'
     room = torch.cuda.mem_get_info(self.device)[0]//2 if self.device.type == 'cuda' else 1 << 30
     if not cpu and 'images' not in self._cache and images.nbytes < room:
@@ -145,7 +166,9 @@ def batches(
     sz:int=None,  # resize the batches to sz x sz pixels; None leaves them as they are
 ):                # iterator over (xb, yb): float32 (n,3,h,w) channels_last, int64 (n,), both on the device
     "Give the batches of an epoch from batch `start` on."
-    if epoch < 0 or not 0 <= start <= len(self): raise ValueError(f"epoch={epoch}, start={start}: expected epoch >= 0 and start from 0 to {len(self)}, the number of batches")
+    if epoch < 0 or not 0 <= start <= len(self):
+        raise ValueError(f"epoch={epoch}, start={start}: expected epoch >= 0 and start from 0 to {len(self)}, the "
+                         f"number of batches")
     if sz is not None and sz < 1: raise ValueError(f"sz={sz}: expected a side in pixels, at least 1, or None")
     order = self.order(epoch)[:self.n]
     return self._batches(epoch, [order[i*self.bs:(i + 1)*self.bs] for i in range(start, len(self))], sz)
@@ -156,16 +179,19 @@ def _batches(self:Loader, epoch, steps, sz):
     "Finish the batches: normalise where that is left, resize, add the labels."
     for idx, x in zip(steps, (self._device_batches if self.tier == 'device' else self._host_batches)(epoch, steps)):
         x = x.to(self.device, non_blocking=True)
-        if self.tier == 'batch': x = self.plan.batch(x, self._ends(len(x)), np.arange(len(x)), skip=len(self.plan.steps) - 2)
+        n = len(x)
+        if self.tier == 'batch': x = self.plan.batch(x, self._ends(n), np.arange(n), skip=len(self.plan.steps) - 2)
         x = x.contiguous(memory_format=torch.channels_last)
-        yield x if sz is None else _resize(x, sz), torch.from_numpy(self.data.labels[idx]).to(self.device, non_blocking=True)
+        y = torch.from_numpy(self.data.labels[idx]).to(self.device, non_blocking=True)
+        yield x if sz is None else _resize(x, sz), y
 
 @patch
 def _ends(self:Loader, n): return [(np.ones(n, bool), np.empty((n, 0)))]*len(self.plan.steps)
 
 @patch(as_prop=True)
 def _fetch(self:Loader):
-    if 'fetch' not in self._cache: self._cache['fetch'] = _Fetch(self.data, self.plan, self.seed, self.alt_flip, self.tier != 'batch')
+    if 'fetch' not in self._cache:
+        self._cache['fetch'] = _Fetch(self.data, self.plan, self.seed, self.alt_flip, self.tier != 'batch')
     return self._cache['fetch']
 
 # %% ../nbs/04_loader.ipynb #2338ab8d
@@ -183,14 +209,17 @@ class DataLoaders:
         self.eval, self.eval_name = (test, 'test') if valid is None else (valid, 'valid')
         self.classes, self.device, self.name = train.data.classes, train.device, train.data.name
         for name, dl in (('test', test), ('valid', valid)):
-            if dl and dl.data.classes != self.classes: raise ValueError(f"{name} has classes {dl.data.classes[:5]}, train has {self.classes[:5]}: expected the same list")
+            if dl and dl.data.classes != self.classes:
+                raise ValueError(f"{name} has classes {dl.data.classes[:5]}, train has {self.classes[:5]}: expected "
+                                 f"the same list")
     def __repr__(self):
         parts = [('train', self.train), ('valid', self.valid), ('test', self.test)]
-        return '\n'.join([f'DataLoaders of {self.name}, {len(self.classes)} classes, on {self.device}'] + [f'{k:>5}: {v}' for k, v in parts if v])
+        head = f'DataLoaders of {self.name}, {len(self.classes)} classes, on {self.device}'
+        return '\n'.join([head] + [f'{k:>5}: {v}' for k, v in parts if v])
 
 # %% ../nbs/04_loader.ipynb #b060b878
 def _stats(data, tfms):
-    "Mean and std to normalise by: those of the user's own Normalize, the published ones for CIFAR, else those of the data."
+    "Mean and std to normalise by: of the user's own Normalize, the published ones for CIFAR, else of the data."
     for s in Plan(tfms).steps if tfms is not None else ():
         if type(s.t) is A.Normalize and s.batched: return tuple(s.t.mean), tuple(s.t.std)
     known = {'CIFAR-10': (CIFAR10_MEAN, CIFAR10_STD), 'CIFAR-100': (CIFAR100_MEAN, CIFAR100_STD)}

@@ -108,10 +108,11 @@ _ORDER = dict(index='in data order', loss='highest loss first', confidence='most
 
 @patch
 def _pick(self:Predictions, idxs, k, by):
-    "Sort `idxs` by a quantity, largest first, and keep `k`."
+    "Sort `idxs` by a quantity, largest first, and keep `k`; in data order, `k` that are spread evenly, since data may be sorted by class."
     keys = {'index': -np.arange(len(self.data)), 'loss': self.losses, 'confidence': self.probs.max(1)}
     if by not in keys: raise ValueError(f"by={by!r}: expected one of {', '.join(map(repr, keys))}")
     if k is not None and k < 1: raise ValueError(f"k={k}: expected at least one image, or None for all")
+    if by == 'index' and k is not None: return idxs[np.linspace(0, len(idxs) - 1, min(k, len(idxs))).round().astype(int)]
     return idxs[np.argsort(-keys[by][idxs], kind='stable')][:k]
 
 @patch
@@ -131,7 +132,7 @@ def _class_id(self:Predictions, name):
 @patch
 def misclassified(self:Predictions,
     k:int=None,                    # at most so many, None for all
-    by:str='index',                # order: 'index', 'loss' (highest first) or 'confidence' (highest first)
+    by:str='index',                # order: 'index' (spread evenly over the data), 'loss' (highest first) or 'confidence' (highest first)
     true:str=None,                 # only images of this class
     pred:str=None,                 # only images taken for this class
 )->np.ndarray:                     # indices into `data`; fewer than `k` if there are fewer errors
@@ -144,7 +145,7 @@ def misclassified(self:Predictions,
 @patch
 def correct(self:Predictions,
     k:int=None,                    # at most so many, None for all
-    by:str='index',                # order: 'index', 'loss' (least sure first) or 'confidence'
+    by:str='index',                # order: 'index' (spread evenly over the data), 'loss' (least sure first) or 'confidence'
 )->np.ndarray:                     # indices into `data`
     "Find the images that were predicted right."
     return self._pick(np.flatnonzero(self.preds == self.targs), k, by)

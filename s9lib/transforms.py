@@ -31,27 +31,35 @@ def strict(
         warnings.simplefilter('error', UserWarning)
         try: return cls(*args, **kwargs)
         except (UserWarning, TypeError) as e:
-            raise TypeError(f"{cls.__name__}: {e}; see help(A.{cls.__name__}) for the names that Albumentations {A.__version__} knows") from e
+            raise TypeError(f"{cls.__name__}: {e}; see help(A.{cls.__name__}) for the names that Albumentations "
+                            f"{A.__version__} knows") from e
 
-# %% ../nbs/03_transforms.ipynb #7be26066
-_PRESETS = dict(none=dict(), assignment=dict(rotate=10, hflip=.5, vflip=.5), light=dict(hflip=.5, pad=2), standard=dict(hflip=.5, pad=4, cutout=8),
-                strong=dict(hflip=.5, pad=4, cutout=12, scale=.1, rotate=10, brightness=.2, contrast=.2, saturation=.2, hue=.03))
+# %% ../nbs/03_transforms.ipynb #6fad77bc
+_PRESETS = dict(
+    none=dict(),
+    assignment=dict(rotate=10, hflip=.5, vflip=.5),
+    light=dict(hflip=.5, pad=2),
+    standard=dict(hflip=.5, pad=4, cutout=8),
+    strong=dict(hflip=.5, pad=4, cutout=12, scale=.1, rotate=10, brightness=.2, contrast=.2, saturation=.2, hue=.03))
 _OFF = dict(hflip=0., vflip=0., pad=0, rotate=0., scale=0., brightness=0., contrast=0., saturation=0., hue=0., cutout=0)
 
 # %% ../nbs/03_transforms.ipynb #8129267f
 def _builders(o, hw, fill):
     "List the transforms that the options `o` ask for; order: move, colour, cut."
-    n = strict
+    n, mirror, turn, hole = strict, cv2.BORDER_REFLECT_101, (-o['rotate'], o['rotate']), (o['cutout'], o['cutout'])
     if o['hflip']: yield n(A.HorizontalFlip, p=o['hflip'])
     if o['vflip']: yield n(A.VerticalFlip, p=o['vflip'])
-    if o['scale']: yield n(A.Affine, scale=(1 - o['scale'], 1 + o['scale']), rotate=(-o['rotate'], o['rotate']), border_mode=cv2.BORDER_REFLECT_101, p=1)
-    elif o['rotate']: yield n(A.Rotate, limit=(-o['rotate'], o['rotate']), border_mode=cv2.BORDER_REFLECT_101, p=1)
-    if o['pad']: yield n(A.Pad, padding=o['pad'], border_mode=cv2.BORDER_REFLECT_101)
+    if o['scale']:
+        yield n(A.Affine, scale=(1 - o['scale'], 1 + o['scale']), rotate=turn, border_mode=mirror, p=1)
+    elif o['rotate']: yield n(A.Rotate, limit=turn, border_mode=mirror, p=1)
+    if o['pad']: yield n(A.Pad, padding=o['pad'], border_mode=mirror)
     if o['pad']: yield n(A.RandomCrop, *hw)
     if o['saturation'] or o['hue']:
         yield n(A.ColorJitter, brightness=0, contrast=0, saturation=o['saturation'], hue=o['hue'], p=1)
-    if o['brightness'] or o['contrast']: yield n(A.RandomBrightnessContrast, brightness_limit=o['brightness'], contrast_limit=o['contrast'], p=1)
-    if o['cutout']: yield n(A.CoarseDropout, num_holes_range=(1, 1), hole_height_range=(o['cutout'],)*2, hole_width_range=(o['cutout'],)*2, fill=fill, p=1)
+    if o['brightness'] or o['contrast']:
+        yield n(A.RandomBrightnessContrast, brightness_limit=o['brightness'], contrast_limit=o['contrast'], p=1)
+    if o['cutout']:
+        yield n(A.CoarseDropout, num_holes_range=(1, 1), hole_height_range=hole, hole_width_range=hole, fill=fill, p=1)
 
 # %% ../nbs/03_transforms.ipynb #7b50a3d8
 def train_tfms(
@@ -59,13 +67,17 @@ def train_tfms(
     sz:int|tuple=32,         # side or (h,w) of the result in pixels
     mean:tuple=CIFAR10_MEAN, # per channel, on the scale [0,1]
     std:tuple=CIFAR10_STD,   # per channel, on the scale [0,1]
-    **overrides,             # change the preset: hflip vflip (probability), pad cutout (pixels), rotate (degrees), scale brightness contrast saturation hue (range)
+    **overrides,             # options: hflip vflip (probability), pad cutout (pixels), rotate (degrees),
+                             # scale brightness contrast saturation hue (range, plus or minus)
 )->A.Compose:                # ends in Normalize and ToTensorV2
     "Build a training pipeline by name; any option of the preset can be overridden."
     if preset not in _PRESETS: raise KeyError(f"preset={preset!r}: expected one of {', '.join(_PRESETS)}")
-    if unknown := set(overrides) - set(_OFF): raise TypeError(f"unknown option {', '.join(sorted(unknown))}: expected some of {', '.join(_OFF)}")
+    if unknown := set(overrides) - set(_OFF):
+        raise TypeError(f"unknown option {', '.join(sorted(unknown))}: expected some of {', '.join(_OFF)}")
     hw, o = (sz, sz) if isinstance(sz, int) else tuple(sz), _OFF | _PRESETS[preset] | overrides
-    if o['cutout'] > min(hw): raise ValueError(f"cutout={o['cutout']} pixels does not fit into images of {hw[0]}x{hw[1]}: choose a smaller one, or 0 for none")
+    if o['cutout'] > min(hw):
+        raise ValueError(f"cutout={o['cutout']} pixels does not fit into images of {hw[0]}x{hw[1]}: choose a smaller "
+                         f"one, or 0 for none")
     fill = tuple(round(255*m) for m in mean)
     return strict(A.Compose, [*_builders(o, hw, fill), *valid_tfms(mean, std)])
 
@@ -76,7 +88,8 @@ def valid_tfms(
 )->A.Compose:                 # Normalize and ToTensorV2, nothing else
     "Build the pipeline for validation and test, which must show each image as it is."
     if len(mean) != len(std) or min(std) <= 0 or max(*mean, *std) > 1.5:
-        raise ValueError(f"mean={mean}, std={std}: expected equally many floats on the scale [0,1], std above 0; divide values for bytes by 255")
+        raise ValueError(f"mean={mean}, std={std}: expected equally many floats on the scale [0,1], std above 0; "
+                         f"divide values for bytes by 255")
     return strict(A.Compose, [strict(A.Normalize, mean=tuple(mean), std=tuple(std)), ToTensorV2()])
 
 # %% ../nbs/03_transforms.ipynb #a637bf31
@@ -87,7 +100,8 @@ def denorm(
 ):                            # of the same kind and shape, in [0,1]
     "Undo `Normalize`, for looking at what the network sees."
     m, s = (np.asarray(a, dtype=np.float32).reshape(-1, 1, 1) for a in (mean, std))
-    if isinstance(x, torch.Tensor): return (x*torch.as_tensor(s, device=x.device) + torch.as_tensor(m, device=x.device)).clamp(0, 1)
+    if isinstance(x, torch.Tensor):
+        return (x*torch.as_tensor(s, device=x.device) + torch.as_tensor(m, device=x.device)).clamp(0, 1)
     return (x*s + m).clip(0, 1)
 
 # %% ../nbs/03_transforms.ipynb #f086b691
@@ -104,7 +118,7 @@ def apply_tfm(
 # %% ../nbs/03_transforms.ipynb #0a572f77
 class _Step:
     "A transform that has no batched form: run per image, with keyed generators."
-    k, batched = 0, False                                                # numbers drawn per image; whether `batch` exists
+    k, batched = 0, False  # numbers drawn per image; whether `batch` exists
     def __init__(self, t): self.t = t
     def ok(self): return True                                            # whether these arguments can be batched
     def params(self, u, hw): return {}                                   # u (k,) or (n,k), hw size of the image
@@ -124,23 +138,26 @@ class _Flip(_Step):
         g, x = x[f], x.copy()
         x[f] = cv2.flip(g.reshape(-1, *x.shape[2:]), 1).reshape(g.shape) if h else g[:, ::-1]
         return x
-    def gpu(self, x, on, u): return torch.where(_mask(on, x), x.flip(2 if isinstance(self.t, A.HorizontalFlip) else 1), x)
+    def gpu(self, x, on, u):
+        return torch.where(_mask(on, x), x.flip(2 if isinstance(self.t, A.HorizontalFlip) else 1), x)
 
 # %% ../nbs/03_transforms.ipynb #b3f1f477
 def _border(n, a, b, mode):
     "Which of `n` rows stands where, after `a` are added before and `b` behind: int64 (a+n+b,), -1 for the fill."
-    return cv2.copyMakeBorder(np.arange(n, dtype=np.int32)[:, None], a, b, 0, 0, mode, value=-1).ravel().astype(np.int64)
+    rows = np.arange(n, dtype=np.int32)[:, None]
+    return cv2.copyMakeBorder(rows, a, b, 0, 0, mode, value=-1).ravel().astype(np.int64)
 
 # %% ../nbs/03_transforms.ipynb #12585c46
 class _Pad(_Step):
-    "Pad: columns by OpenCV, all images as one tall one; rows, and on the GPU both, by an index that is -1 where the fill goes."
+    "Pad: columns by OpenCV, all images as one tall one; rows, and on the GPU both, by an index (-1: fill)."
     batched = True
     def ok(self): return self.t.p == 1 and isinstance(self.t.fill, (int, float))
     def params(self, u, hw): return self.t.get_params_dependent_on_data(dict(shape=hw), {})
     def cpu(self, x, on, u):
         (n, h, w, c), p, fill = x.shape, self.params(u, x.shape[1:3]), self.t.fill
         tall = np.ascontiguousarray(x).reshape(n*h, w, c)
-        wide = cv2.copyMakeBorder(tall, 0, 0, p['pad_left'], p['pad_right'], self.t.border_mode, value=(fill,)*4).reshape(n, h, -1)
+        wide = cv2.copyMakeBorder(tall, 0, 0, p['pad_left'], p['pad_right'], self.t.border_mode, value=(fill,)*4)
+        wide = wide.reshape(n, h, -1)
         i = _border(h, p['pad_top'], p['pad_bottom'], self.t.border_mode)
         out = wide.take(i.clip(0), 1)
         out[:, i < 0] = fill
@@ -165,7 +182,9 @@ class _Crop(_Step):
     def ok(self): return self.t.p == 1 and not self.t.pad_if_needed
     def yx(self, u, hw):
         h, w = self.t.height, self.t.width
-        if h > hw[0] or w > hw[1]: raise ValueError(f"RandomCrop to {h}x{w} of images of {hw[0]}x{hw[1]}: expected images at least as large; pad them first")
+        if h > hw[0] or w > hw[1]:
+            raise ValueError(f"RandomCrop to {h}x{w} of images of {hw[0]}x{hw[1]}: expected images at least as large; "
+                             f"pad them first")
         return (u*(hw[0] - h + 1, hw[1] - w + 1)).astype(np.int64)
     def params(self, u, hw):
         y, x = self.yx(u, hw).tolist()
@@ -185,13 +204,16 @@ class _Cutout(_Step):
     batched = True
     def __init__(self, t): self.t, self.k = t, 1 + 4*t.num_holes_range[1]
     def ok(self): return not isinstance(self.t.fill, str)
-    def holes(self, u, hw):                                              # u (n,k) -> (n,m,4): x0 y0 x1 y1; holes that are not there have no area
+    def holes(self, u, hw):  # u (n,k) -> (n,m,4): x0 y0 x1 y1; holes that are not there have no area
         (lo, hi), v = self.t.num_holes_range, u[:, 1:].reshape(len(u), -1, 4)
         pixels, size = self.t.hole_height_range[1] >= 1, []
         for j, (a, b) in enumerate((self.t.hole_height_range, self.t.hole_width_range)):
-            if pixels and a > hw[j]: raise ValueError(f"CoarseDropout holes of {a} pixels in images of {hw[0]}x{hw[1]}: expected holes that fit; make them smaller")
+            if pixels and a > hw[j]:
+                raise ValueError(f"CoarseDropout holes of {a} pixels in images of {hw[0]}x{hw[1]}: expected holes "
+                                 f"that fit; make them smaller")
             b = min(b, hw[j]) if pixels else b
-            size.append((a + (v[..., j]*(int(b) - int(a) + 1)) if pixels else hw[j]*(a + v[..., j]*(b - a))).astype(np.int64))
+            s = a + v[..., j]*(b - a + 1) if pixels else hw[j]*(a + v[..., j]*(b - a))
+            size.append(s.astype(np.int64))
         there = np.arange(hi) < (lo + u[:, :1]*(hi - lo + 1)).astype(np.int64)
         h, w = (s*there for s in size)
         y, x = (v[..., 2]*(hw[0] - h + 1)).astype(np.int64), (v[..., 3]*(hw[1] - w + 1)).astype(np.int64)
@@ -200,15 +222,17 @@ class _Cutout(_Step):
     def cpu(self, x, on, u):
         x, at, hs = x.copy(), np.flatnonzero(on), self.holes(u[on], x.shape[1:3])
         h, w = (np.unique(hs[..., k + 2] - hs[..., k]) for k in (1, 0))
-        if len(h) == len(w) == 1 and h[0] and w[0]:                      # holes of one size: a view that has every place in it
-            _windows(x, h[0], w[0])[at[:, None], hs[..., 1], hs[..., 0]] = np.resize(np.uint8(self.t.fill), (h[0], w[0], 3)).reshape(h[0], -1)
+        if len(h) == len(w) == 1 and h[0] and w[0]:  # holes of one size: a view that has every place in it
+            fill = np.resize(np.uint8(self.t.fill), (h[0], w[0]*3))
+            _windows(x, h[0], w[0])[at[:, None], hs[..., 1], hs[..., 0]] = fill
             return x
         for i, holes in zip(at, hs.tolist()):
             for x0, y0, x1, y1 in holes: x[i, y0:y1, x0:x1] = self.t.fill
         return x
     def gpu(self, x, on, u):
         r, c = (torch.arange(s, device=x.device).view(1, 1, -1) for s in x.shape[1:3])
-        x0, y0, x1, y1 = torch.from_numpy(self.holes(u, x.shape[1:3])*on[:, None, None]).to(x.device)[..., None].unbind(2)
+        hs = torch.from_numpy(self.holes(u, x.shape[1:3])*on[:, None, None]).to(x.device)
+        x0, y0, x1, y1 = hs[..., None].unbind(2)
         hit = (((r >= y0) & (r < y1))[..., None] & ((c >= x0) & (c < x1))[:, :, None]).any(1)            # (n,h,w)
         return torch.where(hit[..., None], torch.tensor(self.t.fill, dtype=x.dtype, device=x.device), x)
 
@@ -217,7 +241,7 @@ class _Linear(_Step):
     "RandomBrightnessContrast by maximum: a table of 256 values for each image."
     k, batched = 2, True
     def ok(self): return self.t.brightness_by_max and not self.t.ensure_safe_range
-    def ab(self, u):                                                     # contrast factor and brightness in bytes, each (n,)
+    def ab(self, u):  # contrast factor and brightness in bytes, each (n,)
         (a0, a1), (b0, b1) = self.t.contrast_limit, self.t.brightness_limit
         return 1 + a0 + u[..., 0]*(a1 - a0), 255*(b0 + u[..., 1]*(b1 - b0))
     def params(self, u, hw): return dict(zip(('alpha', 'beta'), map(float, self.ab(u))))
@@ -226,7 +250,8 @@ class _Linear(_Step):
         v = np.arange(256, dtype=np.float32)
         return np.where(on[:, None], v*a + b, v).clip(0, 255).astype(np.uint8)
     def cpu(self, x, on, u): return np.stack([cv2.LUT(im, t) for im, t in zip(x, self.luts(on, u))])
-    def gpu(self, x, on, u): return torch.from_numpy(self.luts(on, u)).to(x.device).gather(1, x.reshape(len(x), -1).long()).view_as(x)
+    def gpu(self, x, on, u):
+        return torch.from_numpy(self.luts(on, u)).to(x.device).gather(1, x.reshape(len(x), -1).long()).view_as(x)
 
 # %% ../nbs/03_transforms.ipynb #652b4729
 class _Normalize(_Step):
@@ -235,7 +260,8 @@ class _Normalize(_Step):
     def ok(self): return self.t.p == 1 and self.t.normalization == 'standard'
     def batch(self, x, on, u):                                           # uint8 (n,h,w,3) -> float32
         x = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x
-        m, d = (torch.tensor(np.broadcast_to(v, 3).tolist(), device=x.device).repeat(x.shape[1]*x.shape[2]) for v in (self.t.mean_np, self.t.denominator))
+        m, d = (torch.tensor(np.broadcast_to(v, 3).tolist(), device=x.device).repeat(x.shape[1]*x.shape[2])
+                for v in (self.t.mean_np, self.t.denominator))
         out = torch.empty(x.shape, device=x.device)
         step = max(1, 2**17//len(m)) if x.device.type == 'cpu' else max(1, len(x))
         for a, b in zip(x.split(step), out.split(step)): b.view(len(a), -1).copy_(a.reshape(len(a), -1)).sub_(m).mul_(d)
@@ -263,14 +289,16 @@ class Plan:
         tfm,  # an `A.Compose`, which is copied; one with p<1 or of a subclass is run as it is
     ):
         if not isinstance(tfm, (A.BaseCompose, A.BasicTransform)):
-            raise TypeError(f"tfm is a {type(tfm).__name__}: expected an A.Compose, such as train_tfms('light'), or a single Albumentations transform")
+            raise TypeError(f"tfm is a {type(tfm).__name__}: expected an A.Compose, such as train_tfms('light'), or a "
+                            f"single Albumentations transform")
         tfm = copy.deepcopy(tfm)
         plain = type(tfm) is A.Compose and tfm.p == 1
         self.steps = [_step(t) for t in tfm.transforms] if plain else [_Step(tfm)]
         self.slow = [type(s.t).__name__ for s in self.steps if not s.batched]    # what has no batched form
         self.tail = [type(s) for s in self.steps[-2:]] == [_Normalize, _ToTensor] # the bytes can go to the device first
 
-    def __repr__(self): return ' > '.join(type(s.t).__name__ + ('' if s.batched else ' (per image)') for s in self.steps)
+    def __repr__(self):
+        return ' > '.join(type(s.t).__name__ + ('' if s.batched else ' (per image)') for s in self.steps)
 
 # %% ../nbs/03_transforms.ipynb #1fa6168c
 @patch
