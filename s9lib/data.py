@@ -387,7 +387,7 @@ def image_folder(
     entry = _load_entry(key) or _make_entry(root, (train, test), _check_listing(train, test, c0, c1), sz, on_error, key)
     arrays, (train, test), bad = entry
     classes = sorted({c for _, c in train})
-    source = f'decoded from {root}'
+    source = f"decoded from {str(root).replace(str(Path.home()), '~', 1)}"
     skipped = tuple(f'{k} {v}' for k, v in bad.items())
     return tuple(ImageData(a, [classes.index(c) for _, c in s], classes, None, root.name, source, skipped)
                  for a, s in zip(arrays, (train, test)))
