@@ -99,7 +99,7 @@ class CSVLogger(Callback):
 # %% ../nbs/09_callbacks.ipynb #8af696cd
 class EarlyStopping(Callback):
     "End the run when the validation loss has not improved for `patience` epochs."
-    order = 30
+    order = 90
     def __init__(self,
         patience:int=3,        # epochs without improvement, at least 1
         min_delta:float=0.,    # smaller gains do not count, >=0
@@ -153,7 +153,7 @@ def load_checkpoint(
 # %% ../nbs/09_callbacks.ipynb #2d0ae814
 class CheckpointCallback(Callback):
     "Save the run, and go on from what is saved when it is started again."
-    order = 90
+    order = 40  # after the history is written, before progress is shown
     def __init__(self,
         folder:str|Path,   # one folder per run
         every:float=60.,   # seconds between two saves within an epoch

@@ -1,0 +1,72 @@
+"""Accuracy of recipes over seeds: mean ± sd of the last epoch's weights on the test split, single view and six views.
+
+    python benchmarks/accuracy.py fast --seeds 0 1 2
+
+The data are those of `load_data()` (S9LIB_DATA names others). Each run lives in runs/ and goes on if it is interrupted.
+One row per run is kept in benchmarks/results/accuracy.csv, the table over seeds in benchmarks/results/accuracy.md.
+"""
+import argparse
+import csv
+import platform
+import statistics
+import sys
+from pathlib import Path
+
+from s9lib.callbacks import CheckpointCallback, CSVLogger, ProgressCallback
+from s9lib.core import atomic_path, default_device
+from s9lib.data import load_data
+from s9lib.recipes import RECIPES, dls_for, fit_recipe, get_recipe, learner_for, run_folder, run_metrics
+
+RESULTS = Path(__file__).parent/'results'
+
+
+def run(name, seed, train, test):
+    "Train one recipe with one seed, or take up where it stopped; its metrics."
+    recipe = get_recipe(name)
+    out = run_folder(recipe, train, seed)
+    learn = learner_for(recipe, dls_for(recipe, train, test, seed=seed), seed=seed,
+                        cbs=[ProgressCallback(), CSVLogger(out/'history.csv'), CheckpointCallback(out/'checkpoints')])
+    fit_recipe(learn)
+    return {**run_metrics(learn), 'machine': f'{platform.machine()}, {platform.processor() or platform.system()}'}
+
+
+def keep(rows, path):
+    "Write all rows as CSV, in the order of recipe, data and seed."
+    with atomic_path(path) as tmp, open(tmp, 'w', newline='') as f:
+        out = csv.DictWriter(f, rows[0].keys())
+        out.writeheader()
+        out.writerows(sorted(rows, key=lambda r: (r['recipe'], r['data'], int(r['seed']))))
+
+
+def table(rows):
+    "One line per recipe, data and device: mean ± sd over its seeds."
+    def spread(values): return f'{100*statistics.mean(values):.2f} ± {100*statistics.stdev(values):.2f}' if len(values) > 1 else f'{100*values[0]:.2f}'
+    groups = {}
+    for r in rows: groups.setdefault((r['recipe'], r['data'], r['device'], r['threads'], r['torch']), []).append(r)
+    yield '| recipe | data | n | single view, % | six views, % | training, s | PFLOP | device | torch |'
+    yield '|---|---|---:|---:|---:|---:|---:|---|---|'
+    for (recipe, data, device, threads, torch), rs in groups.items():
+        acc, six, sec = ([float(r[k]) for r in rs] for k in ('test_acc', 'test_acc_six', 'train_seconds'))
+        yield (f"| {recipe} | {data} | {len(rs)} | {spread(acc)} | {spread(six)} | {statistics.mean(sec):.0f} | {int(rs[0]['flops'])/1e15:.4f} "
+               f'| {device}, {threads} threads | {torch} |')
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('recipes', nargs='+', choices=list(RECIPES), metavar='recipe', help=', '.join(RECIPES))
+    p.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run for each')
+    args = p.parse_args()
+    path, (train, test) = RESULTS/'accuracy.csv', load_data()
+    rows = list(csv.DictReader(open(path))) if path.exists() else []
+    for name in args.recipes:
+        for seed in args.seeds:
+            print(f'{name}, seed {seed}, {default_device()}')
+            new = run(name, seed, train, test)
+            rows = [r for r in rows if (r['recipe'], r['data'], int(r['seed'])) != (name, new['data'], seed)] + [new]
+            keep(rows, path)
+    text = '\n'.join(['Made by `python ' + ' '.join(['benchmarks/accuracy.py', *sys.argv[1:]]) + '`; every run is in accuracy.csv.', '', *table(rows), ''])
+    with atomic_path(RESULTS/'accuracy.md') as tmp: tmp.write_text(text, encoding='utf-8')
+    print(text)
+
+
+if __name__ == '__main__': main()
