@@ -1,47 +1,44 @@
-"""Grad-CAM against its floor and against other packages, interleaved in one process.
+"""Grad-CAM against its floor and against other packages, each in an environment of its own, interleaved in one run.
 
-    python benchmarks/cam.py [--bs 64] [--runs 7] [--threads 1]
+    python benchmarks/cam.py [--bs 64] [--runs 7] [--peers grad-cam torchcam captum] [--out benchmarks/results/cam.md]
 
-Each package that can be imported takes part (`pip install --no-deps grad-cam torchcam captum`, best in an environment of
-its own). The model is the CIFAR ResNet-18, in evaluation mode, with random weights. Times are process CPU times, so that
-they mean something on a shared machine; what is printed is the median over the runs of the ratio to the floor of the
-same run. FLOPs are counted and do not depend on the machine. Memory is the peak of the resident set in a fresh process
-above that after the warm-up. The floor is the least that a gradient map costs: one forward pass with the graph starting
-at the lowest layer asked for, and the gradients of the activations alone; it makes no maps.
+Every contestant is a process of its own, under its own Python (see `cam_peers.py`), with one thread. They wait for their turn:
+in each run all make the maps of the same batch one after another, never two at a time. The model is the CIFAR ResNet-18 in
+evaluation mode with random weights. Times are the CPU times of the processes, so that they mean something on a shared machine;
+the table gives the median over the runs of the ratio to the floor of the same run, with its range. FLOPs are counted and do not
+depend on the machine. Memory is the peak of the resident set (Linux) of a fresh process during one call above that after a call
+with one image. The floor is the least that a gradient map costs: one forward pass with the graph starting at the lowest layer
+asked for, and the gradients of the activations alone; it makes no maps.
 """
 import argparse
-import multiprocessing as mp
+import json
+import platform
 import re
 import statistics
+import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from cam_peers import PEERS, start
 from torch.utils.flop_counter import FlopCounterMode
 
-from s9lib.cam import cam
-from s9lib.core import show_install
 from s9lib.resnet import resnet18
 
 LAYERS = ['layer1', 'layer2', 'layer3', 'layer4']
 
 
-class NoModules:
-    "Stands in for FlopCounterMode's module tracker, which expects `.backward()`."
-    parents = {'Global'}
-    def __enter__(self): return self
-    def __exit__(self, *exc): pass
-
+# The contestants: functions of (model, x, y, names of layers)
 
 def floor(model, x, y, layers):
     "Activations and their gradients, nothing else; the hooks only start the graph."
     acts = []
-    def start(m, i, o):
+    def begin(m, i, o):
         torch.set_grad_enabled(True)
         acts.append(o if o.requires_grad else o.detach().requires_grad_())
         return acts[-1].clone()
-    handles = [getattr(model, k).register_forward_hook(start) for k in layers]
+    handles = [getattr(model, k).register_forward_hook(begin) for k in layers]
     try:
         with torch.no_grad(): out = model(x)
         with torch.enable_grad(): score = out.gather(1, y[:, None]).sum()
@@ -50,7 +47,9 @@ def floor(model, x, y, layers):
         for h in handles: h.remove()
 
 
-def ours(model, x, y, layers): return cam(model, x, layers, y).maps
+def ours(model, x, y, layers):
+    from s9lib.cam import cam
+    return cam(model, x, layers, y).maps
 
 
 def grad_cam(model, x, y, layers):
@@ -69,14 +68,16 @@ def captum(model, x, y, layers):
     return [LayerGradCam(model, getattr(model, k)).attribute(x, y) for k in layers]
 
 
-CONTESTANTS = {'floor': (floor, 'torch'), 's9lib': (ours, 's9lib'), 'grad-cam': (grad_cam, 'grad-cam'), 'torchcam': (torchcam, 'torchcam'),
-               'captum': (captum, 'captum')}
+CONTESTANTS = {'floor': floor, 's9lib': ours, 'torchcam': torchcam, 'captum': captum, 'grad-cam': grad_cam}
 
 
-def setup(bs, threads):
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    return resnet18().eval(), torch.randn(bs, 3, 32, 32), torch.randint(10, (bs,))
+# What runs in the contestant's process
+
+class NoModules:
+    "Stands in for FlopCounterMode's module tracker, which expects `.backward()`."
+    parents = {'Global'}
+    def __enter__(self): return self
+    def __exit__(self, *exc): pass
 
 
 def flops(f):
@@ -87,56 +88,94 @@ def flops(f):
 
 
 def peak_rss():
-    "Peak resident set of this process in MiB (Linux); `getrusage` would carry over that of the parent."
+    "Peak resident set of this process in MiB (Linux)."
     status = Path('/proc/self/status')
-    return int(re.search(r'VmHWM:\s+(\d+)', status.read_text())[1]) / 1024 if status.exists() else float('nan')
+    return int(re.search(r'VmHWM:\s+(\d+)', status.read_text())[1])/1024 if status.exists() else float('nan')
 
 
-def peak(name, bs, threads, layers, queue):
-    "Peak resident set of one call above that after a warm-up with one image, MiB."
-    model, x, y = setup(bs, threads)
-    CONTESTANTS[name][0](model, x[:1], y[:1], layers)
-    before = peak_rss()
-    CONTESTANTS[name][0](model, x, y, layers)
-    queue.put(peak_rss() - before)
+def work(name, bs):
+    "Obey the lines of stdin, each `what layer,layer`, and answer each with one JSON line on stdout."
+    answer, sys.stdout = sys.stdout, sys.stderr
+    torch.set_num_threads(1); torch.manual_seed(0)
+    model, x, y, f = resnet18().eval(), torch.randn(bs, 3, 32, 32), torch.randint(10, (bs,)), CONTESTANTS[name]
+    for line in sys.stdin:
+        what, layers = line.split()
+        layers = layers.split(',')
+        if what == 'time':
+            t = time.process_time(); f(model, x, y, layers); out = time.process_time() - t
+        elif what == 'flops':
+            with torch.no_grad(): forward = flops(lambda: model(x[:4]))
+            out = flops(lambda: f(model, x[:4], y[:4], layers)) / forward
+        elif what == 'memory':
+            f(model, x[:1], y[:1], layers)
+            before = peak_rss(); f(model, x, y, layers); out = peak_rss() - before
+        elif what == 'version': out = version(PEERS[name][0].split('==')[0] if name in PEERS else 's9lib')
+        model.zero_grad()
+        print(json.dumps(out), file=answer, flush=True)
 
 
-def memory(name, *args):
-    ctx = mp.get_context('spawn')
-    queue = ctx.Queue()
-    p = ctx.Process(target=peak, args=(name, *args, queue))
-    p.start(); result = queue.get(timeout=600); p.join()
-    return result
+# What runs in this process
+
+def ask(process, what, layers=('-',)):
+    process.stdin.write(f"{what} {','.join(layers)}\n"); process.stdin.flush()
+    line = process.stdout.readline()
+    if not line: raise RuntimeError(f'{process.args} ended without an answer; see its message above')
+    return json.loads(line)
 
 
-def available(pkg):
-    try: return version(pkg)
-    except PackageNotFoundError: return None
+def once(name, bs, *question):
+    "Ask a fresh process, and let it end."
+    with start(name, __file__, '--worker', name, '--bs', bs) as p: return ask(p, *question)
+
+
+def cpu():
+    info = Path('/proc/cpuinfo')
+    found = re.search(r'model name\s*: (.*)', info.read_text()) if info.exists() else None
+    return found[1] if found else platform.processor() or platform.machine()
+
+
+def measure(names, layers, bs, runs):
+    "One row per contestant: name, times, FLOPs, memory."
+    workers = {k: start(k, __file__, '--worker', k, '--bs', bs) for k in names}
+    try:
+        times = {k: [] for k in names}
+        for run in range(runs + 1):
+            for k, p in workers.items():
+                t = ask(p, 'time', layers)
+                if run: times[k].append(t)
+            print(f'run {run} of {runs}', file=sys.stderr, flush=True)
+        fl = {k: ask(p, 'flops', layers) for k, p in workers.items()}
+    finally:
+        for p in workers.values(): p.stdin.close(); p.wait()
+    return [(k, times[k], fl[k], once(k, bs, 'memory', layers)) for k in names]
+
+
+def table(rows, layers, runs):
+    base = rows[0][1]
+    out = [f"\n{', '.join(layers)}\n", '| | CPU time / floor, median of runs (range) | CPU s, median | FLOPs / forward | peak MiB |', '|---|---|---|---|---|']
+    for name, times, fl, mib in rows:
+        r = [t/b for t, b in zip(times, base)]
+        out.append(f"| {name} | {statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f}) | {statistics.median(times):.2f} | {fl:.3f} | {mib:.0f} |")
+    return out
 
 
 def main():
-    a = argparse.ArgumentParser()
-    for k, v in dict(bs=64, runs=7, threads=1).items(): a.add_argument(f'--{k}', type=int, default=v)
-    a = a.parse_args()
-    names = [k for k, (_, pkg) in CONTESTANTS.items() if available(pkg) or k in ('floor', 's9lib')]
-    print(show_install(), *(f'{k:<24}{available(CONTESTANTS[k][1])}' for k in names[2:]), sep='\n')
-    model, x, y = setup(a.bs, a.threads)
-    with torch.no_grad(): forward = flops(lambda: model(x[:4]))
-    for layers in (LAYERS[-1:], LAYERS):
-        print(f"\n{a.bs} images 32x32, {', '.join(layers)}: median ratio of CPU time to the floor over {a.runs} interleaved runs (range)")
-        times = {k: [] for k in names}
-        for run in range(a.runs + 1):
-            for k in names:
-                t = time.process_time()
-                CONTESTANTS[k][0](model, x, y, layers)
-                if run: times[k].append(time.process_time() - t)
-                model.zero_grad()
-        for k in names:
-            r = [t/f for t, f in zip(times[k], times['floor'])]
-            fl = flops(lambda: CONTESTANTS[k][0](model, x[:4], y[:4], layers)) / forward
-            model.zero_grad()
-            print(f'{k:<10} time {statistics.median(r):5.2f} ({min(r):.2f} to {max(r):.2f})   FLOPs/forward {fl:.3f}   '
-                  f'peak memory {memory(k, a.bs, a.threads, layers):6.0f} MiB', flush=True)
+    p = argparse.ArgumentParser()
+    for k, v in dict(bs=64, runs=7).items(): p.add_argument(f'--{k}', type=int, default=v)
+    p.add_argument('--peers', nargs='*', default=list(PEERS))
+    p.add_argument('--out', type=Path)
+    p.add_argument('--worker')
+    a = p.parse_args()
+    if a.worker: return work(a.worker, a.bs)
+    names = [k for k in CONTESTANTS if k in ('floor', 's9lib', *a.peers)]
+    versions = ', '.join(f"{k} {once(k, 1, 'version')}" for k in names[1:])
+    lines = ['# Grad-CAM: time, memory and arithmetic', '', f'`python benchmarks/cam.py --bs {a.bs} --runs {a.runs}`: {versions}; torch '
+             f'{torch.__version__.split("+")[0]}, Python {platform.python_version()}, {platform.system()}, one thread of {cpu()}. '
+             f'{a.bs} images 32×32 per call, n = {a.runs} interleaved runs after one to warm up, one process and environment for each package.']
+    for layers in (LAYERS[-1:], LAYERS): lines += table(measure(names, layers, a.bs, a.runs), layers, a.runs)
+    text = '\n'.join(lines) + '\n'
+    print(text)
+    if a.out: a.out.parent.mkdir(exist_ok=True); a.out.write_text(text, encoding='utf-8')
 
 
 if __name__ == '__main__': main()

@@ -10,25 +10,47 @@ import sys
 
 from .callbacks import *
 from .cam import *
+from .camrules import *
+from .capture import *
 from .core import *
+from .cost import *
 from .curves import *
 from .data import *
+from .drawing import *
+from .evaluate import *
+from .events import *
 from .faithfulness import *
+from .finder import *
+from .folders import *
+from .ghost import *
 from .hooks import *
+from .inits import *
 from .interp import *
 from .learner import *
 from .loader import *
+from .localisation import *
+from .mix import *
 from .optim import *
 from .overlay import *
 from .perturbation import *
+from .plan import *
 from .predictions import *
+from .preflight import *
 from .recipes import *
 from .report import *
 from .resnet import *
 from .saliency import *
+from .sanity import *
+from .sources import *
+from .state import *
+from .steps import *
+from .tiers import *
 from .transforms import *
 from .vis import *
 
-# %% ../nbs/14_all.ipynb #e5a65711
-_rooms = 'core vis data transforms loader hooks overlay resnet optim learner callbacks cam saliency perturbation faithfulness predictions curves interp report recipes'.split()
+# %% ../nbs/14_all.ipynb #cbd85f24
+_rooms = ('core vis drawing data folders sources transforms steps plan tiers loader hooks overlay inits '
+          'cost resnet ghost optim mix events evaluate preflight finder state learner callbacks camrules '
+          'capture cam saliency perturbation localisation sanity faithfulness predictions curves interp '
+          'report recipes').split()
 __all__ = list(dict.fromkeys(name for room in _rooms for name in sys.modules[f's9lib.{room}'].__all__))

@@ -48,14 +48,14 @@ class Recipe:
 # %% ../nbs/13_recipes.ipynb #0ebeadbf
 _one_cycle = {'': ('one_cycle', {})}
 _fast = dict(model='fastnet', bs=500, opt='muon', average=True, whiten=True, label_smoothing=.2, alt_flip=True,
-             sched={'filters': ('piecewise', dict(points=((0, 1), (1, 0)))), '': ('piecewise', dict(points=((0, .2), (.23, 1), (1, .07))))})
+             sched={'filters': ('piecewise', dict(points=((0, 1), (1, .07)))), '': ('piecewise', {})})
 RECIPES = {r.name: r for r in (
     Recipe('assignment', 'the recipe of the original assignment: one-cycle SGD to 0.1, batch 128, L1 1e-5', bs=128, tfms='assignment',
            opt_args=dict(lr=.1, weight_decay=0.), sched=_one_cycle, l1=1e-5),
     Recipe('resnet18', 'ResNet-18 in 15 epochs, for a GPU: one-cycle SGD, flip, 4 px crop and cutout', tfms='standard',
            opt_args=dict(lr=.4), sched=_one_cycle, label_smoothing=.1),
     Recipe('fast', 'above 87 % on CIFAR-10 within minutes on two CPU cores', epochs=3, sizes=((1, 20), (1, 24)), freeze=(('conv1', 2),),
-           opt_args=dict(lr=.12, lr_head=.8, lr_bias=4.), **_fast),
+           opt_args=dict(lr=.24, lr_head=1., lr_bias=6.), **_fast),
     Recipe('shapes', 'a still smaller net on the drawn shapes, in less than a minute', epochs=4, sizes=((1, 24),), model_args=dict(widths=(32, 64, 64)),
            opt_args=dict(lr=.1, lr_head=.8, lr_bias=4.), **{**_fast, 'bs': 100}),
     Recipe('smoke', 'one epoch at 16 px, to see that everything is in place', epochs=1, sizes=((1, 16),),

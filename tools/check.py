@@ -186,6 +186,13 @@ def links(root):
     return found
 
 
+def page_map(root):
+    "index.ipynb leads to every other page."
+    index = root/'nbs/index.ipynb'
+    text = '\n'.join(cells(index, 'markdown'))
+    return [f'index.ipynb does not link to {p.name}' for p in pages(root) if p != index and f']({p.name})' not in text]
+
+
 def version(root):
     "settings.ini and the library agree on the version."
     cfg = addresses.settings(root)
@@ -253,7 +260,7 @@ def docs(root):
 
 
 CHECKS = [conflict_markers, stale_modules, export_in_step, clean_in_step, one_way, final_notebook, pyflakes, imports, readme, links,
-          version, pins, addresses_in_step, cell_ids, notebook_size, private_paths, docs]
+          page_map, version, pins, addresses_in_step, cell_ids, notebook_size, private_paths, docs]
 
 
 def looks(root):

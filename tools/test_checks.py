@@ -22,7 +22,7 @@ PAGES = {
     '00_core': ['#| default_exp core', '# Core\n\n> Words.', '#| export\nimport os', "#| export\ndef sep():\n    \"Name the separator.\"\n    return os.sep", 'sep()'],
     '01_vis': ['#| default_exp vis', '# Vis\n\n> Pictures. See [core](00_core.ipynb).', '#| export\nfrom s9lib.core import sep', '#| export\ndef twice(): return sep() * 2'],
     '20_cifar10': ['# Final\n\n> Result.', '#| hide\n! [ -e /content ] && pip install -q s9lib', 'import os\nfrom s9lib.core import sep', 'os.path.join("a", sep())'],
-    'index': ['# s9lib\n\n> Home. Read [core](00_core.ipynb), or [run it](https://colab.research.google.com/github/a/b/blob/c/nbs/20_cifar10.ipynb).', '#| hide\n1', '1 + 1'],
+    'index': ['# s9lib\n\n> Home. Read [core](00_core.ipynb), [vis](01_vis.ipynb) and [the result](20_cifar10.ipynb), or [run it](https://colab.research.google.com/github/a/b/blob/c/nbs/20_cifar10.ipynb).', '#| hide\n1', '1 + 1'],
 }
 
 
@@ -113,6 +113,7 @@ FAULTS = [  # check, what is wrong, how it comes about, what the finding must sa
     ('imports', 'a module that talks at import', page('01_vis', *PAGES['01_vis'], '#| export\nprint("hello")'), 'prints at import: hello'),
     ('readme', 'index.ipynb edited, README.md not', edit('nbs/index.ipynb', 'Home.', 'Another home.'), 'README.md'),
     ('links', 'a link to a page that is gone', edit('nbs/01_vis.ipynb', '00_core.ipynb', '00_kernel.ipynb'), '00_kernel.ipynb'),
+    ('page_map', 'a page that the index does not lead to', page('02_data', '#| default_exp data', '# Data\n\n> More.', '#| export\nn = 1'), '02_data.ipynb'),
     ('version', 'a version raised in one place', edit('s9lib/__init__.py', '__version__ = "', '__version__ = "9'), 'settings.ini says'),
     ('pins', 'a requirement without a tested version', edit('constraints.txt', 'tqdm==', 'tqdn=='), 'no version for tqdm'),
     ('pins', 'two versions of nbdev', edit('constraints.txt', 'nbdev==2.4.14', 'nbdev==2.4.15'), 'nbdev'),

@@ -1,0 +1,41 @@
+"""Which heat maps hold on CIFAR-10, where there are no masks: mosaics, deletion, insertion and ROAD on a trained network.
+
+    python benchmarks/cam_cifar.py CHECKPOINTS [--recipe fast] [--data cifar10] [--n 100] [--grids 100] [--out benchmarks/results/cam_cifar.md]
+
+CHECKPOINTS is the folder that a run of the recipe left (`runs/…/checkpoints`). Nothing here is random but the choice of the images
+of a mosaic (seed 0) and the order of ties; the network is one, so there is no spread to report.
+"""
+import argparse
+from pathlib import Path
+
+import torch
+
+from s9lib.callbacks import load_checkpoint
+from s9lib.data import CIFAR10_MEAN, CIFAR10_STD
+from s9lib.faithfulness import _batch, evaluate_cams
+from s9lib.recipes import model_for
+from s9lib.sources import load_data
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument('checkpoints', type=Path)
+    for k, v in dict(recipe='fast', data='cifar10').items(): p.add_argument(f'--{k}', default=v)
+    for k, v in dict(n=100, grids=100).items(): p.add_argument(f'--{k}', type=int, default=v)
+    p.add_argument('--layers', nargs='*', default=['layer1', 'layer2', 'layer3'])
+    p.add_argument('--out', type=Path)
+    a = p.parse_args()
+    torch.set_num_threads(1)
+    model, test = model_for(a.recipe), load_data(a.data)[1]
+    model.load_state_dict(load_checkpoint(a.checkpoints)['model']); model.eval()
+    with torch.no_grad(): acc = sum((model(_batch(test.images[i:i+500], CIFAR10_MEAN, CIFAR10_STD)).argmax(1).numpy() == test.labels[i:i+500]).sum()
+                                    for i in range(0, len(test), 500)) / len(test)
+    methods = ('gradcam', 'gradcam++', 'hirescam', 'xgradcam', 'layercam', 'eigencam')
+    scores = evaluate_cams(model, test, methods, a.layers, n=a.n, n_grids=a.grids)
+    text = (f"# Heat maps of a network on {test.name}\n\n`python benchmarks/cam_cifar.py CHECKPOINTS --recipe {a.recipe} --n {a.n} --grids {a.grids}`: "
+            f"recipe `{a.recipe}`, test accuracy {acc:.4f}, mosaics of 2×2 (chance 0.25), seed 0.\n\n{scores!r}\n")
+    print(text)
+    if a.out: a.out.parent.mkdir(exist_ok=True); a.out.write_text(text, encoding='utf-8')
+
+
+if __name__ == '__main__': main()
