@@ -97,6 +97,7 @@ def deletion(
     "Replace pixels by the mean colour, the most important first; low is good."
     return _curve(model, x, torch.zeros_like(x), maps, target, n_steps, seed)
 
+# %% ../nbs/10c_perturbation.ipynb #90a242a5
 def blurred(
     x:torch.Tensor,  # (n,3,h,w)
 )->torch.Tensor:     # (n,3,h,w)
