@@ -14,8 +14,8 @@ from pathlib import Path
 
 from s9lib.callbacks import CheckpointCallback, CSVLogger, ProgressCallback
 from s9lib.core import atomic_path, default_device
-from s9lib.data import load_data
 from s9lib.recipes import RECIPES, dls_for, fit_recipe, get_recipe, learner_for, run_folder, run_metrics
+from s9lib.sources import load_data
 
 RESULTS = Path(__file__).parent/'results'
 
