@@ -33,7 +33,7 @@ def run(name, seed, train, test):
 def keep(rows, path):
     "Write all rows as CSV, in the order of recipe, data and seed."
     with atomic_path(path) as tmp, open(tmp, 'w', newline='') as f:
-        out = csv.DictWriter(f, rows[0].keys())
+        out = csv.DictWriter(f, rows[0].keys(), lineterminator='\n')
         out.writeheader()
         out.writerows(sorted(rows, key=lambda r: (r['recipe'], r['data'], int(r['seed']))))
 
