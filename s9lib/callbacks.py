@@ -6,8 +6,7 @@
 __all__ = ['ProgressCallback', 'CSVLogger', 'EarlyStopping', 'save_checkpoint', 'checkpoints', 'load_checkpoint',
            'CheckpointCallback']
 
-# %% ../nbs/09_callbacks.ipynb #b1de0db0
-import csv
+# %% ../nbs/09_callbacks.ipynb #1c63d654
 import hashlib
 import io
 import signal
@@ -21,6 +20,7 @@ from fastcore.basics import patch
 from tqdm import tqdm
 
 from .core import atomic_path
+from .curves import save_history
 from .learner import Callback, CancelFit
 
 # %% ../nbs/09_callbacks.ipynb #debb8596
@@ -91,10 +91,7 @@ class CSVLogger(Callback):
         path:str|Path='history.csv',  # replaced as a whole each time
     ): self.path = Path(path)
 
-    def after_epoch(self, learn):
-        with atomic_path(self.path) as tmp, open(tmp, 'w', newline='') as f:
-            out = csv.DictWriter(f, learn.history[0].keys())
-            out.writeheader(); out.writerows(learn.history)
+    def after_epoch(self, learn): save_history(learn.history, self.path)
 
 # %% ../nbs/09_callbacks.ipynb #8af696cd
 class EarlyStopping(Callback):
