@@ -61,6 +61,7 @@ docs: $(READY)  ## build the site in _docs (needs Quarto)
 	@PATH="$(abspath $(dir $(PY))):$$PATH" $(PY) -c 'from nbdev.quarto import nbdev_docs; nbdev_docs()'
 
 hooks: $(READY)  ## git and Jupyter hooks that clean and merge notebooks (work only while .venv is active)
+	@$(PY) tools/hooks.py --install
 	@PATH="$(abspath $(dir $(PY))):$$PATH" $(PY) -c 'from nbdev.clean import nbdev_install_hooks; nbdev_install_hooks()'
 
 clean:  ## remove what can be made again (not runs/, not .venv)

@@ -12,13 +12,16 @@ from .callbacks import *
 from .cam import *
 from .camrules import *
 from .capture import *
+from .checkpoint import *
 from .core import *
 from .cost import *
 from .curves import *
 from .data import *
+from .distributed import *
 from .drawing import *
 from .evaluate import *
 from .events import *
+from .explore import *
 from .faithfulness import *
 from .finder import *
 from .folders import *
@@ -29,13 +32,17 @@ from .interp import *
 from .learner import *
 from .loader import *
 from .localisation import *
+from .lock import *
 from .mix import *
+from .modelfile import *
 from .optim import *
 from .overlay import *
+from .parallel import *
 from .perturbation import *
 from .plan import *
 from .predictions import *
 from .preflight import *
+from .progress import *
 from .recipes import *
 from .report import *
 from .resnet import *
@@ -50,7 +57,8 @@ from .vis import *
 
 # %% ../nbs/14_all.ipynb #cbd85f24
 _rooms = ('core vis drawing data folders sources transforms steps plan tiers loader hooks overlay inits '
-          'cost resnet ghost optim mix events evaluate preflight finder state learner callbacks camrules '
+          'cost resnet ghost distributed parallel optim mix events evaluate preflight finder state learner lock '
+          'checkpoint progress callbacks camrules '
           'capture cam saliency perturbation localisation sanity faithfulness predictions curves interp '
-          'report recipes').split()
+          'report explore recipes modelfile').split()
 __all__ = list(dict.fromkeys(name for room in _rooms for name in sys.modules[f's9lib.{room}'].__all__))

@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['keyed_rng', 'set_seed', 'default_device', 'atomic_path', 'cache_dir', 'show_install']
 
-# %% ../nbs/00_core.ipynb #8ce19f08
+# %% ../nbs/00_core.ipynb #13c78700
+import glob
 import os
 import platform
 import random
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -52,6 +54,13 @@ def _fsync(path):
         if not Path(path).is_dir(): raise
     finally: os.close(fd)
 
+# %% ../nbs/00_core.ipynb #c84e5b50
+def _remove_litter(path):
+    "Delete what killed writers of `path` left beside it more than an hour ago."
+    for p in path.parent.glob(f'.{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}'):
+        with suppress(OSError):
+            if time.time() - p.stat().st_mtime > 3600: p.unlink()
+
 # %% ../nbs/00_core.ipynb #9a65535a
 @contextmanager
 def atomic_path(
@@ -59,17 +68,20 @@ def atomic_path(
 ):                  # yields the temporary path to write to, in the same folder and with the same suffix
     "Write a file aside and move it over `path` only when the block ended well."
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.stem}.{os.getpid()}.tmp{path.suffix}')
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_litter(path)
         yield tmp
         _fsync(tmp)
         os.replace(tmp, path)
         _fsync(path.parent)
     except OSError as e:
-        raise OSError(e.errno, f"cannot write {path}: {e.strerror or e}. What was there before is unchanged; "
-                      "free some space or choose another folder") from e
-    finally: tmp.unlink(missing_ok=True)
+        in_way = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
+        raise OSError(e.errno, f"cannot write {path}: {f'{in_way} is a file, not a folder' if in_way else e.strerror or e}. "
+                      "What was there before is unchanged; free some space or choose another folder") from e
+    finally:
+        with suppress(OSError): tmp.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #8e19900d
 def cache_dir()->Path:  # `$XDG_CACHE_HOME/s9lib`, by default `~/.cache/s9lib`; it may not exist yet

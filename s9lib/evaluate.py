@@ -16,6 +16,7 @@ from fastcore.basics import patch
 from torch import nn
 
 from .core import default_device
+from .distributed import all_sum, gather_batches, share, world_size
 from .hooks import eval_mode
 from .mix import target_correct
 from .transforms import valid_tfms
@@ -56,7 +57,13 @@ def _batch_sums(loss, out, targets, extra=()):
     loss, n = loss.detach(), len(out)
     return torch.stack([loss*n, target_correct(out, targets).to(loss), torch.full_like(loss, n), *(e.sum().to(loss) for e in extra)])
 
-# %% ../nbs/07d_evaluate.ipynb #c1009224
+# %% ../nbs/07d_evaluate.ipynb #ef35d038
+@patch
+def _shared(self:Evaluator, dl):
+    "The batches of `dl`, or this process's piece of each, which may be empty."
+    dl = dl or self.dls.eval
+    return dl.batches() if world_size() == 1 else dl.batches(share=share)
+
 @patch
 @torch.no_grad()
 def validate(self:Evaluator,
@@ -65,11 +72,12 @@ def validate(self:Evaluator,
     "Evaluate without augmentation, in the model's evaluation mode."
     total = _zero_sums(self.device, len(self.metrics))
     with eval_mode(self.model):
-        for xb,yb in (dl or self.dls.eval).batches():
+        for xb,yb in self._shared(dl):
+            if not len(yb): continue
             with self._autocast(): out = self.model(xb)
             out = out.float()
             total += _batch_sums(self.loss_func(out, yb), out, [(1., yb)], [f(out, yb) for f in self.metrics.values()])
-    loss, correct, n, *extra = total.tolist()
+    loss, correct, n, *extra = all_sum(total).tolist()
     if not n: raise ValueError("the loader gave no batch: there is nothing to evaluate; check that its data have images")
     return dict(loss=loss/n, acc=correct/n, **{k: v/n for k,v in zip(self.metrics, extra)})
 
@@ -111,7 +119,7 @@ def get_preds(self:Evaluator,
     tta:str='none',  # 'none' (single view), 'flip' (2 views) or 'six'
 )->tuple:            # probabilities (n,c) and labels (n,), on the CPU, in the order of the data
     "Predict every image of `dl`."
-    with eval_mode(self.model): preds = [(self._logits(xb, tta).softmax(1), yb) for xb,yb in (dl or self.dls.eval).batches()]
+    with eval_mode(self.model): preds = gather_batches([len(yb) and (self._logits(xb, tta).softmax(1), yb) for xb,yb in self._shared(dl)])
     if not preds: raise ValueError("the loader gave no batch: there is nothing to predict; check that its data have images")
     return tuple(torch.cat(t).cpu() for t in zip(*preds))
 

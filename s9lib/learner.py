@@ -7,6 +7,7 @@ __all__ = ['Learner', 'Callback', 'CancelFit', 'LoadState', 'StopAt']
 
 # %% ../nbs/08_learner.ipynb #0e911715
 import time
+from contextlib import ExitStack, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +15,13 @@ import torch
 from fastcore.basics import patch
 from torch import nn
 
+from .distributed import all_sum, check_alike, together, world_size
 from .evaluate import Evaluator, _amp_dtype, _batch_sums, _zero_sums
 from .events import Callback, CancelFit, LoadState, StopAt
 from .finder import RangeTest, exponential, plot_lr_find, suggest_lr
 from .mix import split_batch, target_loss
 from .optim import constant, one_cycle, sgd
+from .parallel import data_parallel, shared_batches, shared_parts
 from .preflight import check_run, keep_memory
 from .state import describe, differences, get_rng, restored, set_rng
 
@@ -34,7 +37,7 @@ class Learner(Evaluator):
         loss_func=None,       # (logits (n,c), labels (n,)) -> mean loss; cross-entropy by default
         opt_func=sgd,         # (model, lr) -> optimizer, whose learning rates are the largest of the run
         cbs=(),               # callbacks
-        sizes:tuple=(),       # ((epochs, size), …): train the first epochs at `size`×`size` px, the rest at full size
+        sizes:tuple=(),       # ((epochs, size), …): train the first epochs (or parts: 1.5) at `size`×`size` px, the rest at full size
         average=None,         # model -> averager with `update(step, n_steps)`, such as `Lookahead`
         l1:float=0.,          # L1 penalty on all weights, added to their gradients
         freeze:tuple=(),      # ((module name, epochs), …): the module learns only for that many epochs
@@ -62,8 +65,16 @@ def _init_run(self:Learner):
 
 @patch
 def _call(self:Learner, event):
-    "Call `event` of every callback, in their order."
-    for cb in sorted(self.cbs, key=lambda cb: cb.order): getattr(cb, event)(self)
+    "Call `event` of every callback, in their order; if one process leaves, all do."
+    for cb in sorted(self.cbs, key=lambda cb: cb.order):
+        idle = getattr(type(cb), event, None) is getattr(Callback, event)
+        with nullcontext() if idle else together(): getattr(cb, event)(self)
+
+@patch
+def _call_last(self:Learner):
+    "Call `after_fit` of every callback, in their order, also of those after one that raises."
+    with ExitStack() as s:
+        for cb in sorted(self.cbs, key=lambda cb: -cb.order): s.callback(cb.after_fit, self)
 
 # %% ../nbs/08_learner.ipynb #32e20c9a
 @patch
@@ -72,22 +83,23 @@ def _one_epoch(self:Learner):
     self.model.train()
     self._set_frozen()
     start, t = self.step - self.epoch*len(self.dls.train), time.perf_counter() - self.seconds
-    for xb,yb in self.dls.train.batches(self.epoch, start, self.sz):
-        self._set_lr()
-        xb, targets = self.mix(xb, yb, self.seed, self.step) if self.mix else (xb, [(1., yb)])
-        self.loss = 0.
-        for x,targs,share in split_batch(xb, targets, self.accum):
-            with self._autocast():
-                out = self.net(x)                                  # (n,c)
-                loss = target_loss(self.loss_func, out, targs)
-            self.scaler.scale(loss*share).backward()
-            self.loss += loss.detach()*share
-            self._count(loss, out, targs)
-        self._opt_step()
-        self.step += 1
-        if self.avg: self.avg.update(self.step, self.n_steps)
-        self.seconds = time.perf_counter() - t
-        self._call('after_batch')
+    with data_parallel(self.net) as net:                               # in one process `self.net` as it is
+        for xb,yb in shared_batches(self, start):
+            self._set_lr()
+            xb, targets = self.mix(xb, yb, self.seed, self.step) if self.mix else (xb, [(1., yb)])
+            self.loss = 0.
+            parts = split_batch(xb, targets, self.accum) if net is self.net else shared_parts(self, net, xb, targets)
+            for x,targs,share in parts:
+                with self._autocast():
+                    out = net(x)                                       # (n,c)
+                    loss = target_loss(self.loss_func, out, targs) if len(x) else out.sum()
+                self.scaler.scale(loss*share).backward()
+                self._count(loss, share, out, targs)
+            self._opt_step()
+            self.step += 1
+            if self.avg: self.avg.update(self.step, self.n_steps)
+            self.seconds = time.perf_counter() - t
+            self._call('after_batch')
 
 # %% ../nbs/08_learner.ipynb #cc91a521
 @patch
@@ -120,20 +132,22 @@ def _set_frozen(self:Learner):
     "Let each module in `freeze` learn until its epochs are over."
     for name, epochs in self.freeze: self.model.get_submodule(name).requires_grad_(self.epoch < epochs)
 
-@patch(as_prop=True)
-def sz(self:Learner):
-    "Side of the training images in this epoch; None is full size."
-    end = 0
+@patch
+def _side(self:Learner, i):
+    "Side of the training images in batch `i` of this epoch; None is full size."
+    done, end = self.epoch + i/len(self.dls.train), 0
     for epochs, sz in self.sizes:
         end += epochs
-        if self.epoch < end: return sz
+        if done < end: return sz
 
 # %% ../nbs/08_learner.ipynb #cad1d39e
 @patch
 @torch.no_grad()
-def _count(self:Learner, loss, out, targets):
-    "Add a batch to the sums of loss, correct answers and samples, on the device."
-    self.sums += _batch_sums(loss, out, targets)
+def _count(self:Learner, loss, share, out, targets):
+    "Add a part of a batch to the step's loss and to the sums of loss, correct answers and samples, on the device."
+    part = all_sum(torch.cat([_batch_sums(loss, out, targets), (loss.detach()*share)[None]]))
+    self.sums += part[:3]
+    self.loss += part[3]/world_size()
     if self.device.type == 'cpu' or self.step % 50 == 0: self._check_finite()
 
 @patch
@@ -166,7 +180,9 @@ def _fit(self:Learner, n_epoch, lr, sched):
     "Run the epochs that are not done yet; callbacks may have brought the run forward in `before_fit`."
     self._setup(n_epoch, lr, sched)
     try:
+        check_alike(dict(callbacks=[type(cb).__name__ for cb in self.cbs]))
         self._call('before_fit')
+        if world_size() > 1: check_alike(dict(step=self.step, **self.identity()))
         while self.epoch < self.n_epoch:
             self._call('before_epoch')
             self._one_epoch()
@@ -178,7 +194,7 @@ def _fit(self:Learner, n_epoch, lr, sched):
         raise
     finally:
         for name, _ in self.freeze: self.model.get_submodule(name).requires_grad_(True)
-        self._call('after_fit')
+        self._call_last()
     return self.history
 
 # %% ../nbs/08_learner.ipynb #d735ea56
@@ -189,7 +205,7 @@ def _end_epoch(self:Learner):
     loss, correct, n = self.sums.tolist()
     self.history.append({'epoch': self.epoch + 1, 'train_loss': loss/n, 'train_acc': correct/n,
                          **{f'{self.dls.eval_name}_{k}': v for k,v in self.validate().items()}, 'lr': self.lr,
-                         'sz': self.sz or self.dls.train.data.sz[0], 'seconds': self.seconds, 'img_per_s': n/self.seconds})
+                         'sz': self._side(len(self.dls.train) - 1) or self.dls.train.data.sz[0], 'seconds': self.seconds, 'img_per_s': n/self.seconds})
     self.epoch, self.seconds, self.sums = self.epoch + 1, 0., _zero_sums(self.device)
 
 # %% ../nbs/08_learner.ipynb #9c352358
@@ -232,7 +248,14 @@ def identity(self:Learner)->dict:  # plain Python
     return dict(seed=self.seed, data=f'{self.dls.name} {t.data.checksum()}', n_train=len(t.data), bs=t.bs, n_epoch=self.n_epoch,
                 model=f'{type(self.model).__name__} {sum(p.numel() for p in self.model.parameters())}', sizes=[list(s) for s in self.sizes],
                 l1=self.l1, freeze=[list(f) for f in self.freeze], lr=[g['initial_lr'] for g in self.opt.param_groups],
-                **{k: v for k,v in options.items() if v}, **self.config)
+                **{k: v for k,v in options.items() if v}, **(self.config or self._settings()))
+
+@patch
+def _settings(self:Learner):
+    "Everything else the result depends on, which a recipe would have said."
+    t, scheds = self.dls.train, self.sched if isinstance(self.sched, dict) else {'': self.sched}
+    return dict(loss=describe(self.loss_func), opt=describe(self.opt_func), average=describe(self.average) if self.average else 'off',
+                sched={k: describe(f) for k,f in scheds.items()}, tfms=[str(s.t) for s in t.plan.steps], alt_flip=t.alt_flip)
 
 # %% ../nbs/08_learner.ipynb #1ec3c3e8
 @patch

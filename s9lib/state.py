@@ -33,8 +33,10 @@ def describe(
 )->str:    # the same for the same, in every process
     "Name a function and its bound arguments."
     if not isinstance(f, partial): return getattr(f, '__qualname__', type(f).__qualname__)
-    args = [*map(repr, f.args), *(f'{k}={v!r}' for k,v in sorted(f.keywords.items()))]
+    args = [*map(_word, f.args), *(f'{k}={_word(v)}' for k,v in sorted(f.keywords.items()))]
     return f"{describe(f.func)}({', '.join(args)})"
+
+def _word(v): return describe(v) if callable(v) else repr(v)
 
 def differences(
     here:dict,   # what a run is made of, plain Python

@@ -193,28 +193,32 @@ def batches(
     self:Loader,
     epoch:int=0,  # which epoch
     start:int=0,  # number of the first batch; those before it are not computed
-    sz:int=None,  # resize the batches to sz x sz pixels; None leaves them as they are
+    sz=None,      # resize the batches to sz x sz pixels, or function of a batch's number that gives sz; None leaves them as they are
+    share=None,   # function of a batch's image numbers that gives those to load; None: all of them
 ):                # iterator over (xb, yb): float32 (n,3,h,w) channels_last, int64 (n,), both on the device
     "Give the batches of an epoch from batch `start` on."
     if epoch < 0 or not 0 <= start <= len(self):
         raise ValueError(f"epoch={epoch}, start={start}: expected epoch >= 0 and start from 0 to {len(self)}, the "
                          f"number of batches")
-    if sz is not None and sz < 1: raise ValueError(f"sz={sz}: expected a side in pixels, at least 1, or None")
+    if sz is not None and not callable(sz) and sz < 1: raise ValueError(f"sz={sz}: expected a side in pixels, at least 1, or None")
     order = self.order(epoch)[:self.n]
-    return self._batches(epoch, [order[i*self.bs:(i + 1)*self.bs] for i in range(start, len(self))], sz)
+    steps = [order[i*self.bs:(i + 1)*self.bs] for i in range(start, len(self))]
+    sides = [sz(i) if callable(sz) else sz for i in range(start, len(self))]
+    return self._batches(epoch, steps if share is None else [share(idx) for idx in steps], sides)
 
 # %% ../nbs/03d_tiers.ipynb #4958aaf1
 @patch
-def _batches(self:Loader, epoch, steps, sz):
+def _batches(self:Loader, epoch, steps, sides):
     "Finish the batches: normalise where that is left, resize, add the labels."
-    made = (self._device_batches if self.tier == 'device' else self._host_batches)(epoch, steps)
-    for x, idx in zip(made, steps):                                      # in this order `made` runs to its end
+    load = [idx if len(idx) else np.zeros(1, np.int64) for idx in steps]  # an empty piece has the shape of its batch
+    made = (self._device_batches if self.tier == 'device' else self._host_batches)(epoch, load)
+    for x, idx, sz in zip(made, steps, sides):                           # in this order `made` runs to its end
         x = x.to(self.device, non_blocking=True)
         n = len(x)
         if self.tier == 'batch': x = self.plan.batch(x, self._ends(n), np.arange(n), skip=len(self.plan.steps) - 2)
         x = x.contiguous(memory_format=torch.channels_last)
         y = torch.from_numpy(self.data.labels[idx]).to(self.device, non_blocking=True)
-        yield x if sz is None else _resize(x, sz), y
+        yield (x if sz is None else _resize(x, sz))[:len(idx)], y
 
 @patch
 def _ends(self:Loader, n): return [(np.ones(n, bool), np.empty((n, 0)))]*len(self.plan.steps)

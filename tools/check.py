@@ -18,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import addresses
+import openings as openings_
 import readme as readme_
 
-FINAL = '20_cifar10.ipynb'
+FINAL, RESULTS = '20_cifar10.ipynb', '30_results.ipynb'
 MAY_IMPORT = {'os', 'pathlib', 's9lib'}                      # what the final notebook may import
 SKIP = {'.git', '.venv', 'runs', '_docs', '_proc', 'build', 'dist', '__pycache__', '.ipynb_checkpoints'}
 TEXT = {'.ipynb', '.py', '.md', '.ini', '.txt', '.yml', '.sh', '.css', ''}
@@ -175,14 +176,46 @@ def readme(root):
     return [f'{p}: make readme changes it' for p in readme_.stale(root)]
 
 
-def links(root):
-    "What README.md and the pages link to within the repository is there."
-    found = []
-    for p in [root/'README.md', root/'CONTRIBUTING.md', *pages(root)]:
+def texts(root):
+    "Yield (file, markdown) of everything that people read: README, CONTRIBUTING, CHANGELOG, the pages; without what is code."
+    for p in [root/'README.md', root/'CONTRIBUTING.md', root/'CHANGELOG.md', *pages(root)]:
         for text in cells(p, 'markdown') if p.suffix == '.ipynb' else [p.read_text(encoding='utf-8')] if p.is_file() else []:
-            text = re.sub(r'```.*?```|`[^`\n]*`', '', text, flags=re.S)
-            found += [f'{p.relative_to(root)}: {m[2]} does not exist' for m in readme_.LINK.finditer(text)
-                      if not (p.parent/m[2].split('#')[0]).exists()]
+            yield p, re.sub(r'```.*?```|`[^`\n]*`', '', text, flags=re.S)
+
+
+def sections(p):
+    "The anchors of a page's or file's headings, as GitHub makes them."
+    text = '\n'.join(cells(p, 'markdown')) if p.suffix == '.ipynb' else p.read_text(encoding='utf-8')
+    return {re.sub(r'[^\w\- ]', '', h.strip().lower()).replace(' ', '-') for h in re.findall(r'^#+ (.*)', text, re.M)}
+
+
+def links(root):
+    "What README.md and the pages link to within the repository is there, file and section."
+    found = []
+    for p, text in texts(root):
+        for m in readme_.LINK.finditer(text):
+            path, _, section = m[2].partition('#')
+            if not (p.parent/path).exists(): found.append(f'{p.relative_to(root)}: {m[2]} does not exist')
+            elif section and section not in sections(p.parent/path): found.append(f'{p.relative_to(root)}: {path} has no section #{section}')
+        found += [f'{p.relative_to(root)}: there is no section #{a}' for a in re.findall(r'\]\(#([^)]+)\)', text) if a not in sections(p)]
+    return found
+
+
+SHAPES = [(r'arxiv\.org', r'/(abs|pdf)/((0[7-9]|1[0-4])\d\d\.\d{4}|(1[5-9]|[2-9]\d)\d\d\.\d{5})(v\d+)?'), (r'doi\.org', r'/10\.\d{4,}/\S+')]  # of addresses that a slip of the finger breaks
+
+
+def external_links(root):
+    "Addresses outside the repository are whole: scheme, host, nothing left over; papers by their number. Nothing is asked over the network."
+    found = []
+    for p, text in texts(root):
+        for url in re.findall(r'\]\(((?!#|\.|/)[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)|<(https?:[^>]*)>', text):
+            url = url[0] or url[1]
+            if not re.match(r'\w+:|\w+//', url): continue  # a file of the repository
+            m = re.fullmatch(r'https://((?:[\w-]+\.)+[a-z]{2,})(?::\d+)?((?:/[^\s<>"]*)?)', url)
+            if not m or url[-1] in '.,;:': found.append(f'{p.relative_to(root)}: {url} is no whole https address')
+            elif bad := [want for host, want in SHAPES if re.fullmatch(rf'(www\.)?{host}', m[1]) and not re.fullmatch(want, m[2])]:
+                found.append(f'{p.relative_to(root)}: {url} does not look like {bad[0]}')
+        found += [f'{p.relative_to(root)}: {m} has a space between text and address' for m in re.findall(r'\[[^\]\n]+\] \(https?:[^)\n]*\)', text)]
     return found
 
 
@@ -208,10 +241,31 @@ def pins(root):
     for m in re.finditer(r'^([\w.-]+)==([^\s;]+)', (root/'constraints.txt').read_text(encoding='utf-8'), re.M):
         tested.setdefault(norm(m[1]), []).append(m[2])
     found = []
-    for req in f"{cfg['requirements']} {cfg['dev_requirements']}".split():
+    for req in ' '.join(v for k, v in cfg.items() if k.endswith('requirements')).split():
         name, exact = re.match(r'([\w.-]+)(?:==(\S+))?', req).groups()
         if norm(name) not in tested: found.append(f'constraints.txt: no version for {name}')
         elif exact and tested[norm(name)] != [exact]: found.append(f'constraints.txt has {name} {tested[norm(name)]}, settings.ini {exact}')
+    return found
+
+
+def commands(root):
+    "Every console script of settings.ini names a function of a module."
+    cfg, found = addresses.settings(root), []
+    for name, module, func in re.findall(r'([\w-]+)=([\w.]+):(\w+)', cfg.get('console_scripts', '')):
+        f = root/f"{module.replace('.', '/')}.py"
+        defined = [n.name for n in ast.parse(f.read_text(encoding='utf-8')).body if isinstance(n, ast.FunctionDef)] if f.is_file() else []
+        if func not in defined: found.append(f'settings.ini: the command {name} names {module}:{func}, which does not exist')
+    return found
+
+
+def results_in_step(root):
+    "The page of results shows benchmarks/results as it is."
+    page, found = root/'nbs'/RESULTS, []
+    if not page.is_file(): return [f'{RESULTS} does not exist']
+    shown = '\n'.join(''.join(o.get('data', {}).get('text/markdown', '')) for c in json.loads(page.read_text(encoding='utf-8'))['cells'] for o in c.get('outputs', []))
+    for p in sorted((root/'benchmarks/results').glob('*.md')):
+        rows = [r for r in p.read_text(encoding='utf-8').splitlines() if r.startswith('|')]
+        if not rows or any(r not in shown for r in rows): found.append(f'{RESULTS} does not show {p.name} as it is: make notebooks PAGES=nbs/{RESULTS}')
     return found
 
 
@@ -235,6 +289,17 @@ def notebook_size(root):
     return [f'{p.name}: {kb:.0f} KB, expected at most {MAX_KB}: fewer or smaller figures' for p in pages(root) if (kb := p.stat().st_size/1024) > MAX_KB]
 
 
+def openings(root):
+    "Every page opens with its title alone, and numbered ones with the badge and the install cell for Colab."
+    return [f'{p.name}: python tools/openings.py --write changes its first cells' for p, _ in openings_.lacking(root)]
+
+
+def widget_state(root):
+    "No page stores the state of its widgets: it is large, changes with every run, and shows a dead copy."
+    return [f'{p.name}: stores the state of widgets: make notebooks PAGES=nbs/{p.name}' for p in pages(root)
+            if json.loads(p.read_text(encoding='utf-8'))['metadata'].get('widgets')]
+
+
 def private_paths(root):
     "Stored outputs name nobody's folders, and no error is stored."
     home, found = re.compile(r'(?<![\w.])(?:/home/|/Users/|/root/|/tmp/ipykernel_|[A-Z]:\\+Users)[^\s\'"<]*|' + re.escape(str(root)) + r'\b'), []
@@ -248,19 +313,35 @@ def private_paths(root):
 
 
 def docs(root):
-    "The documentation's sources are processed without error, as far as Quarto is not needed."
+    "The documentation's sources are processed without error, as far as Quarto is not needed, and their links lead to pages of the site."
     with scratch(root) as copy:
         (copy/'docs.py').write_text("from nbdev.serve import proc_nbs\nif __name__ == '__main__': proc_nbs(n_workers=0, force=True)\n")
         r = python(copy, 'docs.py', env={'PYTHONPATH': str(copy), 'XDG_CONFIG_HOME': str(copy)})
         missing = {p.name for p in pages(copy)} - {p.name for p in (copy/'_proc').glob('*.ipynb')}
+        astray = [] if r.returncode else site_links(copy/'_proc', addresses.settings(root))
     if r.returncode:
         raised = re.findall(r'^(?:\w+\.)*\w*(?:Error|Exception): .*', r.stderr, re.M)  # the cause first, then where
         return [' | '.join(dict.fromkeys(raised)) or last_lines(r.stderr)]
-    return [f'{name}: not processed' for name in sorted(missing)]
+    return [f'{name}: not processed' for name in sorted(missing)] + astray
 
 
-CHECKS = [conflict_markers, stale_modules, export_in_step, clean_in_step, one_way, final_notebook, pyflakes, imports, readme, links,
-          page_map, version, pins, addresses_in_step, cell_ids, notebook_size, private_paths, docs]
+def site_links(proc, cfg):
+    "Links of the processed pages that lead nowhere on the site: to files outside of it, and to pages it does not have."
+    made, found = {p.name for p in proc.rglob('*') if p.is_file()}, []
+    html = {re.sub(r'^\d+[a-zA-Z]*_', '', n.removesuffix('.ipynb')) + '.html' for n in made if n.endswith('.ipynb')}
+    ours = re.compile(rf"\]\((?:{re.escape(cfg['doc_host'] + cfg['doc_baseurl'])}/)([^)#]*)")
+    for p in sorted(proc.glob('*.ipynb')):
+        nb = json.loads(p.read_text(encoding='utf-8'))
+        parts = cells(p, 'raw') + cells(p, 'markdown') + [''.join(o.get('data', {}).get('text/markdown', '')) for c in nb['cells'] for o in c.get('outputs', [])]
+        text = re.sub(r'```.*?```|`[^`\n]*`', '', '\n'.join(parts), flags=re.S)
+        for path in {m[2].partition('#')[0] for m in readme_.LINK.finditer(text)}:
+            if '..' in path or not (proc/path).is_file(): found.append(f'{p.name}: {path} is not on the site; link to the repository by its address')
+        found += [f'{p.name}: the site has no {page}' for page in sorted({*ours.findall(text)} - html)]
+    return found
+
+
+CHECKS = [conflict_markers, stale_modules, export_in_step, clean_in_step, one_way, final_notebook, pyflakes, imports, readme, links, external_links,
+          page_map, version, pins, commands, results_in_step, addresses_in_step, cell_ids, openings, notebook_size, widget_state, private_paths, docs]
 
 
 def looks(root):

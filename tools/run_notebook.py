@@ -123,7 +123,7 @@ def execute(nb, cwd):
         env['IPYTHONDIR'] = d
         km = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), connection_file=f'{d}/k.json')  # this very Python
         if os.name != 'nt': km.transport = 'ipc'  # sockets in `d`: nobody else on the machine can reach them
-        client = Client(nb, km=km, timeout=None, coalesce_streams=True)
+        client = Client(nb, km=km, timeout=None, coalesce_streams=True, store_widget_state=False)
         client.owns_km, why = True, None
         try: asyncio.run(client.async_execute(cwd=str(cwd), env=env))
         except Interrupted: pass
@@ -168,6 +168,7 @@ def run_inplace(path):
     from nbdev.clean import clean_nb
     print(f'{path.as_posix()}', flush=True)
     nb = nbformat.read(path, 4)
+    nb.metadata.pop('widgets', None)
     status, why, _ = execute(nb, path.parent)
     if why:
         print(f'{path.as_posix()}: {why}\nIt is left as it was', file=sys.stderr)

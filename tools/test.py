@@ -14,6 +14,7 @@ from pathlib import Path
 
 import check
 import test_checks
+import test_hooks
 import test_run_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,6 +87,7 @@ def results():
             yield from ex.map(lambda c: timed(f'check {c.__name__}', check.run, c, ROOT), check.CHECKS)
         yield from test_checks.results(ROOT)
         yield from test_run_notebook.results()
+        yield from test_hooks.results()
         yield from pages(env)
         yield timed('final notebook on shapes', run_final, env)
         for setting in (dict(S9LIB_DATA='no/such/folder'), dict(S9LIB_RECIPE='no-such-recipe')):

@@ -1,0 +1,88 @@
+"""What each part of a recipe is worth: the recipe with one thing changed, on training images held out, over seeds.
+
+    python benchmarks/ablation.py speed87 --seeds 0 1 [--only averaging whitening]
+
+The last tenth of the training set, split per class and by seed, takes the place of the test set, which is not read. One row per
+run is kept in benchmarks/results/ablation.csv; a run that is there is not made again. The table over seeds is in ablation.md.
+"""
+import argparse
+import csv
+import statistics
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from s9lib.callbacks import ProgressCallback
+from s9lib.core import atomic_path
+from s9lib.recipes import dls_for, fit_recipe, get_recipe, learner_for, recipe_flops
+from s9lib.sources import load_data
+
+RESULTS = Path(__file__).parent/'results'
+
+
+def variants(r):
+    "Changes of recipe `r` by what they take away or replace."
+    rates, bs = r.opt_args, 2*r.bs
+    return {
+        'as it is': r,
+        'first layer not whitened, not frozen': replace(r, whiten=False, freeze=()),
+        'weights not averaged': replace(r, average=False),
+        'SGD with Nesterov momentum for the filters too (0.4, not tuned)': replace(r, opt='sgd', opt_args=dict(lr=.4), sched={'': ('piecewise', {})}),
+        'norm biases at 0.4, head at 0.1': replace(r, opt_args={**rates, 'lr_bias': .4, 'lr_head': .1}),
+        'mirrored at random, not in turn': replace(r, alt_flip=False),
+        'labels not smoothed': replace(r, label_smoothing=0.),
+        f'batches of {bs}, rates times 1.4': replace(r, bs=bs, opt_args={k: 1.4*v for k,v in rates.items()}),
+        'two epochs at full size instead (about the same arithmetic)': replace(r, epochs=2, sizes=()),
+    }
+
+
+def run(r, seed, train, test):
+    "Train once; the accuracy on what was held out."
+    learn = learner_for(r, dls_for(r, train, test, seed=seed, valid_pct=.1), seed=seed, cbs=[ProgressCallback(bar=False)])
+    return fit_recipe(learn)[-1]['valid_acc']
+
+
+def keep(rows, path):
+    with atomic_path(path) as tmp, open(tmp, 'w', newline='') as f:
+        out = csv.DictWriter(f, rows[0].keys(), lineterminator='\n')
+        out.writeheader()
+        out.writerows(rows)
+
+
+def table(rows):
+    "One line per variant: mean ± sd, and the difference to the recipe over the seeds that both have."
+    by = {}
+    for r in rows: by.setdefault((r['recipe'], r['variant']), {})[r['seed']] = (100*float(r['valid_acc']), float(r['pflop']))
+    yield '| recipe | variant | n | held out, % | difference | PFLOP |'
+    yield '|---|---|---:|---:|---:|---:|'
+    for (recipe, variant), runs in by.items():
+        acc, whole = [a for a,_ in runs.values()], by[recipe, 'as it is']
+        diff = [a - whole[s][0] for s,(a,_) in runs.items() if s in whole]
+        sd = f' ± {statistics.stdev(acc):.2f}' if len(acc) > 1 else ''
+        yield f"| {recipe} | {variant} | {len(acc)} | {statistics.mean(acc):.2f}{sd} | {statistics.mean(diff):+.2f} | {next(iter(runs.values()))[1]:.4f} |"
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('recipe')
+    p.add_argument('--seeds', nargs='+', type=int, default=[0])
+    p.add_argument('--only', nargs='+', default=[''], help='variants whose names contain one of these words')
+    args = p.parse_args()
+    path, (train, test) = RESULTS/'ablation.csv', load_data()
+    rows = list(csv.DictReader(open(path))) if path.exists() else []
+    for seed in args.seeds:
+        for variant, r in variants(get_recipe(args.recipe)).items():
+            known = any((o['recipe'], o['variant'], o['seed']) == (args.recipe, variant, str(seed)) for o in rows)
+            if known or not any(word in variant for word in args.only): continue
+            print(f'{variant}, seed {seed}', flush=True)
+            rows.append(dict(recipe=args.recipe, variant=variant, seed=str(seed), valid_acc=run(r, seed, train, test),
+                             n_train=int(.9*len(train)), pflop=.9*recipe_flops(r, train)/1e15, threads=torch.get_num_threads(), torch=torch.__version__))
+            keep(rows, path)
+    text = '\n'.join(['Made by `python benchmarks/ablation.py`: 90 % of the training images are trained on, 10 % held out; the test set is not read. '
+                      'Each run is in ablation.csv.', '', *table(rows), ''])
+    with atomic_path(RESULTS/'ablation.md') as tmp: tmp.write_text(text, encoding='utf-8')
+    print(text)
+
+
+if __name__ == '__main__': main()
