@@ -123,6 +123,26 @@ def get_preds(self:Evaluator,
     if not preds: raise ValueError("the loader gave no batch: there is nothing to predict; check that its data have images")
     return tuple(torch.cat(t).cpu() for t in zip(*preds))
 
+# %% ../nbs/07d_evaluate.ipynb #00f80a01
+@patch
+@torch.no_grad()
+def tta_accs(self:Evaluator,
+    dl=None,  # a `Loader`; None: `dls.eval`
+)->dict:      # {'none', 'flip', 'six'}: shares of right answers
+    "Measure the accuracy by number of views, from six forward passes in all."
+    right, n = torch.zeros(3, dtype=torch.long), 0
+    with eval_mode(self.model):
+        for preds, yb in gather_batches([len(yb) and (self._three(xb), yb.cpu()) for xb,yb in self._shared(dl)]):
+            right, n = right + (preds == yb[:, None]).sum(0), n + len(yb)
+    return {k: r/n for k,r in zip(('none', 'flip', 'six'), right.tolist())}
+
+@patch
+def _three(self:Evaluator, xb):
+    "Answers (n,3) of a batch from one, two and six views, on the CPU."
+    out = [self._logits(x, 'none') for _,x in _views(xb, 'six')]
+    six = sum(w*o for (w,_),o in zip(_views(xb, 'six'), out))
+    return torch.stack([o.argmax(1) for o in (out[0], out[0] + out[1], six)], 1).cpu()
+
 # %% ../nbs/07d_evaluate.ipynb #916e73b1
 def _open(im):
     "Read a path, a PIL image or an array as uint8 RGB (h,w,3)."

@@ -7,6 +7,7 @@ __all__ = ['save_model', 'KeepModel', 'Classifier', 'load_model', 'Explanation']
 
 # %% ../nbs/13b_modelfile.ipynb #c7017fac
 import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +51,8 @@ def save_model(
 )->Path:            # `path`
     "Write the network of `learn` with all that is needed to use it, complete or not at all."
     weights = {k: v.detach().cpu().contiguous() for k,v in learn.model.state_dict().items()}
-    with atomic_path(path) as tmp: torch.save({**_about(learn), 'digest': _digest(weights), 'weights': weights}, tmp)
+    torch.save({**_about(learn), 'digest': _digest(weights), 'weights': weights}, buf := io.BytesIO())
+    with atomic_path(path) as tmp: tmp.write_bytes(buf.getbuffer())
     return Path(path)
 
 # %% ../nbs/13b_modelfile.ipynb #6aa448c6
@@ -63,7 +65,9 @@ class KeepModel(Callback):
 
     def before_fit(self, learn): self.after_epoch(learn)
     def after_epoch(self, learn):
-        if rank() == 0: save_model(learn, self.path)
+        if rank(): return
+        try: save_model(learn, self.path)
+        except OSError as e: print(f'{e}. Training goes on', flush=True)
 
 # %% ../nbs/13b_modelfile.ipynb #d0a5645b
 class Classifier(Evaluator):
