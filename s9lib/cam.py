@@ -48,7 +48,7 @@ def fuse(self:CamResult,
 # %% ../nbs/10_cam.ipynb #d10a6c7c
 def _finite(name, what, t):
     "Refuse tensors with holes in them, which no map survives."
-    if not torch.isfinite(t.sum()) and not torch.isfinite(t).all():  # the sum is 25 times as fast; alone it may overflow
+    if not torch.isfinite(t.sum()) and not torch.isfinite(t).all():  # the sum is much faster; alone it may overflow
         raise ValueError(f"the {what} of layer {name!r} hold NaN or infinity, so there is no map: check the input's normalisation, and "
                          "whether the weights are those of a training that diverged")
 
