@@ -48,18 +48,25 @@ def one_cycle(
     return _cos(1., 1/(div*div_final), (step - top)/max(last - top, 1e-12))
 
 # %% ../nbs/07_optim.ipynb #44fefc0e
+def _newton_schulz(x, n):
+    "Take `n` steps from `x` (…,r,c), all of them through the (r,r) matrix XXᵀ."
+    a, b, c = 3.4445, -4.7750, 2.0315
+    s, q = x @ x.mT, None
+    for _ in range(n):
+        p = b*s + c*s@s
+        p.diagonal(dim1=-2, dim2=-1).add_(a)
+        s, q = s@p@p, p if q is None else p@q
+    return q @ x
+
 def orthogonalize(
     g:torch.Tensor,  # a matrix (r,c), or a stack of them (n,r,c)
     steps:int=3,     # Newton–Schulz steps, at least 1
 )->torch.Tensor:     # same shape; singular values roughly in [0.3,1.3]
     "Replace `g = UΣVᵀ` by about `UVᵀ`."
-    a, b, c = 3.4445, -4.7750, 2.0315
     x = g / (g.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     tall = x.shape[-2] > x.shape[-1]
     if tall: x = x.mT
-    for _ in range(steps):
-        xxt = x @ x.mT
-        x = a*x + (b*xxt + c*xxt@xxt) @ x
+    for done in range(0, steps, 3): x = _newton_schulz(x, min(3, steps - done))
     return x.mT if tall else x
 
 # %% ../nbs/07_optim.ipynb #40914160
