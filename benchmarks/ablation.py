@@ -23,12 +23,14 @@ RESULTS = Path(__file__).parent/'results'
 
 def variants(r):
     "Changes of recipe `r` by what they take away or replace."
-    rates, bs = r.opt_args, 2*r.bs
+    rates, bs, lr = r.opt_args, 2*r.bs, r.opt_args['lr']
     return {
         'as it is': r,
         'first layer not whitened, not frozen': replace(r, whiten=False, freeze=()),
-        'weights not averaged': replace(r, average=False),
+        'weights not averaged': replace(r, average=0),
+        f'weights averaged every {4*r.average} steps': replace(r, average=4*r.average),
         'SGD with Nesterov momentum for the filters too (0.4, not tuned)': replace(r, opt='sgd', opt_args=dict(lr=.4), sched={'': ('piecewise', {})}),
+        f'filters at {lr/2:g} instead of {lr:g}': replace(r, opt_args={**rates, 'lr': lr/2}),
         'norm biases at 0.4, head at 0.1': replace(r, opt_args={**rates, 'lr_bias': .4, 'lr_head': .1}),
         'mirrored at random, not in turn': replace(r, alt_flip=False),
         'labels not smoothed': replace(r, label_smoothing=0.),

@@ -30,15 +30,23 @@ def run(name, seed, train, test):
     fit_recipe(learn)
     known = out/'metrics.json'                                        # of this run, if nothing was trained since: six passes over the test set
     if not known.is_file() or known.stat().st_mtime < checkpoints(out/'checkpoints')[0].stat().st_mtime: save_metrics(run_metrics(learn), known)
-    return {**json.loads(known.read_text()), 'machine': f'{platform.machine()}, {platform.processor() or platform.system()}'}
+    return json.loads(known.read_text())
 
 
-def keep(rows, path):
-    "Write all rows as CSV, in the order of recipe, data and seed."
+def keep(new):
+    "Put the metrics of a run in accuracy.csv, in the order of recipe, data and seed, and write accuracy.md from all of it; its text."
+    new = {k: str(v) for k, v in {**new, 'machine': f'{platform.machine()}, {platform.processor() or platform.system()}'}.items()}  # as the file gives them
+    path = RESULTS/'accuracy.csv'
+    rows = list(csv.DictReader(open(path))) if path.exists() else []
+    rows = [r for r in rows if any(r[k] != new[k] for k in ('recipe', 'data', 'seed'))] + [new]
+    rows.sort(key=lambda r: (r['recipe'], r['data'], int(r['seed'])))
     with atomic_path(path) as tmp, open(tmp, 'w', newline='') as f:
         out = csv.DictWriter(f, rows[0].keys(), lineterminator='\n')
         out.writeheader()
-        out.writerows(sorted(rows, key=lambda r: (r['recipe'], r['data'], int(r['seed']))))
+        out.writerows(rows)
+    text = '\n'.join(['Made by `python benchmarks/accuracy.py RECIPE --seeds …`; every run is in accuracy.csv, with its seed, time and arithmetic.', '', *table(rows), ''])
+    with atomic_path(RESULTS/'accuracy.md') as tmp: tmp.write_text(text, encoding='utf-8')
+    return text
 
 
 def table(rows):
@@ -59,16 +67,11 @@ def main():
     p.add_argument('recipes', nargs='+', choices=list(RECIPES), metavar='recipe', help=', '.join(RECIPES))
     p.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run for each')
     args = p.parse_args()
-    path, (train, test) = RESULTS/'accuracy.csv', load_data()
-    rows = list(csv.DictReader(open(path))) if path.exists() else []
+    train, test = load_data()
     for name in args.recipes:
         for seed in args.seeds:
             print(f'{name}, seed {seed}, {default_device()}')
-            new = run(name, seed, train, test)
-            rows = [r for r in rows if (r['recipe'], r['data'], int(r['seed'])) != (name, new['data'], seed)] + [new]
-            keep(rows, path)
-    text = '\n'.join(['Made by `python benchmarks/accuracy.py RECIPE --seeds …`; every run is in accuracy.csv, with its seed, time and arithmetic.', '', *table(rows), ''])
-    with atomic_path(RESULTS/'accuracy.md') as tmp: tmp.write_text(text, encoding='utf-8')
+            text = keep(run(name, seed, train, test))
     print(text)
 
 

@@ -1,0 +1,124 @@
+"""A recipe against airbench94_muon on the same machine, in turns: seconds of training, arithmetic and accuracy of both.
+
+    python benchmarks/race.py speed94 [--seed 0] [--steps 200] [--out benchmarks/results/race.md]
+
+The rival is the recipe of airbench94_muon.py in github.com/KellerJordan/cifar10-airbench, brought to this machine: its network, its 200
+steps of 2,000 images at full size, its optimisers, learning rates and label smoothing, in single precision, channels last, without
+torch.compile, in a bare loop over our loader (alternating flip, two pixels of translation, as its own does). Its steps are spread evenly over
+the run of the recipe, in the same process and with the same threads, so whatever else the machine does falls on both. With fewer than
+200 `--steps` its schedule is shortened, its seconds are scaled up, every step being the same work, and it has no accuracy. The run of the
+recipe is a run like those of accuracy.py, and kept in accuracy.csv with the seconds of its own steps.
+"""
+import argparse
+import os
+import platform
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
+
+import torch
+import torch.nn.functional as F
+
+import accuracy
+from s9lib.callbacks import Callback, ProgressCallback
+from s9lib.core import atomic_path, default_device, set_seed
+from s9lib.evaluate import Evaluator
+from s9lib.optim import Muon, split_params
+from s9lib.recipes import dls_for, fit_recipe, get_recipe, learner_for, run_metrics
+from s9lib.resnet import count_flops, fastnet, whitening_
+from s9lib.sources import load_data
+
+STEPS, BS, BIAS = 200, 2000, 3/8  # steps, images a step, share of the steps in which the bias of the first layer learns
+
+
+def rival_net(dls):
+    "Network of airbench94_muon: 1.97 million parameters, a whitened first layer of which only the bias learns, norms without scales."
+    model = fastnet(len(dls.classes), widths=(64, 256, 256), scale=1/256)
+    model.fc.weight.data /= model.fc.weight.std()
+    whitening_(model.conv1, torch.cat([xb for _, (xb, _) in zip(range(3), dls.train.batches())])[:5000])
+    model.conv1.weight.requires_grad_(False)
+    for p in split_params(model)['scales']: p.requires_grad_(False)
+    return model.to(dls.device, memory_format=torch.channels_last)
+
+
+def rival(model, dls, n):
+    "Train `model` as airbench94_muon does, in `n` steps, one for each `next`."
+    p, wd = split_params(model), 2e-6*BS
+    rates = dict(filters=.24, stem=.053, biases=.053, head=.67)
+    opt = Muon([dict(params=p[k], lr=lr, name=k, **(dict(muon=True, momentum=.6) if k == 'filters' else dict(weight_decay=wd/lr))) for k, lr in rates.items()])
+    for step in range(n):
+        if step % len(dls.train) == 0: batches = dls.train.batches(step//len(dls.train))
+        model.conv1.bias.requires_grad_(step < BIAS*n)
+        for g in opt.param_groups: g['lr'] = rates[g['name']]*max(0., 1 - step/(BIAS*n if g['name'] == 'stem' else n))
+        xb, yb = next(batches)
+        F.cross_entropy(model.train()(xb), yb, label_smoothing=.2, reduction='sum').backward()
+        opt.step()
+        opt.zero_grad()
+        yield
+
+
+def rival_flops():
+    "Arithmetic of the rival's 200 steps, counted as that of the recipes is."
+    model = fastnet(10, widths=(64, 256, 256))
+    model.conv1.weight.requires_grad_(False)
+    early = count_flops(model, (1, 3, 32, 32), backward=True)
+    model.conv1.bias.requires_grad_(False)
+    return round(STEPS*BS*(BIAS*early + (1 - BIAS)*count_flops(model, (1, 3, 32, 32), backward=True)))
+
+
+class Race(Callback):
+    "Time the run's steps, and take the rival's `n` steps between them, evenly spread."
+    order = 50
+
+    def __init__(self, steps, n): self.steps, self.n, self.done, self.ours, self.theirs = steps, n, 0, 0., 0.
+
+    def before_epoch(self, learn): self.last = time.perf_counter()
+
+    def after_batch(self, learn):
+        self.ours += time.perf_counter() - self.last
+        while self.done < self.n*learn.step//learn.n_steps:
+            start = time.perf_counter()
+            next(self.steps, None)
+            self.theirs, self.done = self.theirs + time.perf_counter() - start, self.done + 1
+        self.last = time.perf_counter()
+
+
+def line(name, epochs, seconds, flops, *accs):
+    return f'| {name} | {epochs} | {seconds:.0f} | {flops/1e15:.4f} | ' + ' | '.join(f'{100*a:.2f}' if a else '-' for a in accs) + ' |'
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument('recipe')
+    args.add_argument('--seed', type=int, default=0)
+    args.add_argument('--steps', type=int, default=STEPS, help='of the rival, 1 to 200')
+    args.add_argument('--out', type=Path)
+    a = args.parse_args()
+    if not 1 <= a.steps <= STEPS: args.error(f'--steps {a.steps}: expected 1 to {STEPS}')
+    train, test = load_data()
+    recipe = get_recipe(a.recipe)
+    theirs = dls_for(replace(recipe, bs=BS), train, test, seed=a.seed)
+    set_seed(a.seed)
+    net = rival_net(theirs)
+    race = Race(rival(net, theirs, a.steps), a.steps)
+    learn = learner_for(recipe, dls_for(recipe, train, test, seed=a.seed), seed=a.seed, cbs=[ProgressCallback(), race])
+    fit_recipe(learn)
+    m = {**run_metrics(learn), 'train_seconds': race.ours}
+    accuracy.keep(m)
+    accs = Evaluator(theirs, net).tta_accs() if a.steps == STEPS else {}
+    rows = [line(recipe.name, recipe.epochs, race.ours, m['flops'], m['test_acc'], m['test_acc_six']),
+            line('airbench94_muon', 8, race.theirs*STEPS/a.steps, rival_flops(), accs.get('none'), accs.get('six'))]
+    text = '\n'.join([f'# {recipe.name} against airbench94_muon', '', 'Both trained in turns in one process; `benchmarks/race.py` says what the rival is.', '',
+                      '| recipe | epochs | training, s | PFLOP | single view, % | six views, % |', '|---|---:|---:|---:|---:|---:|', *rows, '',
+                      f'Ratio of the seconds: {race.ours/(race.theirs*STEPS/a.steps):.2f}. Steps of the rival that were run and timed: {a.steps} of {STEPS}.', '',
+                      f"`python benchmarks/race.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, Python {platform.python_version()}, "
+                      f'{platform.system()} {platform.machine()}, {default_device()}, {torch.get_num_threads()} threads.', ''])
+    print(text)
+    if a.out:
+        with atomic_path(a.out) as tmp: tmp.write_text(text, encoding='utf-8')
+
+
+if __name__ == '__main__': main()
