@@ -81,8 +81,8 @@ def main():
             rows.append(dict(recipe=args.recipe, variant=variant, seed=str(seed), valid_acc=run(r, seed, train, test),
                              n_train=int(.9*len(train)), pflop=.9*recipe_flops(r, train)/1e15, threads=torch.get_num_threads(), torch=torch.__version__))
             keep(rows, path)
-    text = '\n'.join(['Made by `python benchmarks/ablation.py`: 90 % of the training images are trained on, 10 % held out; the test set is not read. '
-                      'Each run is in ablation.csv.', '', *table(rows), ''])
+    text = '\n'.join(['# What each part of a recipe is worth', '', 'Made by `python benchmarks/ablation.py`: 90 % of the training images are trained on, 10 % held out; the test set is not read. '
+                      'Each run is in ablation.csv. Where n is 1, a difference of a few tenths is within the noise of a run.', '', *table(rows), ''])
     with atomic_path(RESULTS/'ablation.md') as tmp: tmp.write_text(text, encoding='utf-8')
     print(text)
 
