@@ -81,7 +81,7 @@ class Race(Callback):
         self.ours += time.perf_counter() - self.last
         while self.done < self.n*learn.step//learn.n_steps:
             start = time.perf_counter()
-            next(self.steps, None)
+            next(self.steps)
             self.theirs, self.done = self.theirs + time.perf_counter() - start, self.done + 1
         self.last = time.perf_counter()
 

@@ -51,11 +51,12 @@ def one_cycle(
 def _newton_schulz(x, n):
     "Take `n` steps from `x` (…,r,c), all of them through the (r,r) matrix XXᵀ."
     a, b, c = 3.4445, -4.7750, 2.0315
-    s, q = x @ x.mT, None
-    for _ in range(n):
+    s, p, q = x @ x.mT, None, None
+    for k in range(n):
+        if k: s = s@p@p
         p = b*s + c*s@s
         p.diagonal(dim1=-2, dim2=-1).add_(a)
-        s, q = s@p@p, p if q is None else p@q
+        q = p@q if k else p
     return q @ x
 
 def orthogonalize(
