@@ -23,7 +23,7 @@ $(shell [ "`cat '$(READY)' 2>/dev/null`" = '$(CURDIR)' ] && '$(PY)' -c '' 2>/dev
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
-	@echo; echo "  make train reads S9LIB_DATA (shapes, cifar10, cifar100 or a folder), S9LIB_RECIPE, S9LIB_OUT, S9LIB_SEED, S9LIB_DEVICE"
+	@echo; echo "  make train reads S9LIB_DATA (shapes, cifar10, cifar100 or a folder), S9LIB_RECIPE, S9LIB_OUT, S9LIB_SEED, S9LIB_DEVICE, S9LIB_AMP (1: mixed precision)"
 
 train: $(READY)  ## train, evaluate and explain: runs nbs/20_cifar10.ipynb, leaves a folder in runs/
 	@$(PY) tools/run_notebook.py $(NB)

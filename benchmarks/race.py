@@ -1,13 +1,14 @@
 """A recipe against airbench94_muon on the same machine, in turns: seconds of training, arithmetic and accuracy of both.
 
-    python benchmarks/race.py speed94 [--seed 0] [--steps 200] [--out benchmarks/results/race.md]
+    python benchmarks/race.py speed94 [--seed 0] [--steps 200] [--rivals float32 bfloat16] [--out benchmarks/results/race.md]
 
 The rival is the recipe of airbench94_muon.py in github.com/KellerJordan/cifar10-airbench, brought to this machine: its network, its 200
-steps of 2,000 images at full size, its optimisers, learning rates and label smoothing, in single precision, channels last, without
-torch.compile, in a bare loop over our loader (alternating flip, two pixels of translation, as its own does). Its steps are spread evenly over
-the run of the recipe, in the same process and with the same threads, so whatever else the machine does falls on both. With fewer than
-200 `--steps` its schedule is shortened, its seconds are scaled up, every step being the same work, and it has no accuracy. The run of the
-recipe is a run like those of accuracy.py, and kept in accuracy.csv with the seconds of its own steps.
+steps of 2,000 images at full size, its optimisers, learning rates and label smoothing, channels last, without torch.compile, in a bare loop
+over our loader (alternating flip, two pixels of translation, as its own does). Its steps are spread evenly over the run of the recipe, in
+the same process and with the same threads, so whatever else the machine does falls on both. With fewer than 200 `--steps` its schedule is
+shortened, its seconds are scaled up, every step being the same work, and it has no accuracy. It runs in single precision, unless `--rivals`
+names others, each of which is one rival; ours is that of the device, and S9LIB_AMP=1 makes it mixed. The run of the recipe is a run like
+those of accuracy.py, and kept in accuracy.csv with the seconds of its own steps.
 """
 import argparse
 import os
@@ -44,8 +45,8 @@ def rival_net(dls):
     return model.to(dls.device, memory_format=torch.channels_last)
 
 
-def rival(model, dls, n):
-    "Train `model` as airbench94_muon does, in `n` steps, one for each `next`."
+def rival(model, dls, n, dtype):
+    "Train `model` as airbench94_muon does, in `n` steps, one for each `next`; the convolutions compute in `dtype`."
     p, wd = split_params(model), 2e-6*BS
     rates = dict(filters=.24, stem=.053, biases=.053, head=.67)
     opt = Muon([dict(params=p[k], lr=lr, name=k, **(dict(muon=True, momentum=.6) if k == 'filters' else dict(weight_decay=wd/lr))) for k, lr in rates.items()])
@@ -54,7 +55,9 @@ def rival(model, dls, n):
         model.conv1.bias.requires_grad_(step < BIAS*n)
         for g in opt.param_groups: g['lr'] = rates[g['name']]*max(0., 1 - step/(BIAS*n if g['name'] == 'stem' else n))
         xb, yb = next(batches)
-        F.cross_entropy(model.train()(xb), yb, label_smoothing=.2, reduction='sum').backward()
+        with torch.autocast(dls.device.type, dtype, enabled=dtype != torch.float32):
+            loss = F.cross_entropy(model.train()(xb), yb, label_smoothing=.2, reduction='sum')
+        loss.backward()
         opt.step()
         opt.zero_grad()
         yield
@@ -70,24 +73,27 @@ def rival_flops():
 
 
 class Race(Callback):
-    "Time the run's steps, and take the rival's `n` steps between them, evenly spread."
+    "Time the run's steps, and take the `n` steps of each rival between them, evenly spread."
     order = 50
 
-    def __init__(self, steps, n): self.steps, self.n, self.done, self.ours, self.theirs = steps, n, 0, 0., 0.
+    def __init__(self, rivals, n): self.rivals, self.n, self.done, self.ours, self.theirs = rivals, n, 0, 0., dict.fromkeys(rivals, 0.)
 
     def before_epoch(self, learn): self.last = time.perf_counter()
 
     def after_batch(self, learn):
         self.ours += time.perf_counter() - self.last
         while self.done < self.n*learn.step//learn.n_steps:
-            start = time.perf_counter()
-            next(self.steps)
-            self.theirs, self.done = self.theirs + time.perf_counter() - start, self.done + 1
+            for name, steps in self.rivals.items():
+                start = time.perf_counter()
+                next(steps)
+                self.theirs[name] += time.perf_counter() - start
+            self.done += 1
         self.last = time.perf_counter()
 
 
-def line(name, epochs, seconds, flops, *accs):
-    return f'| {name} | {epochs} | {seconds:.0f} | {flops/1e15:.4f} | ' + ' | '.join(f'{100*a:.2f}' if a else '-' for a in accs) + ' |'
+def line(name, precision, epochs, seconds, ratio, flops, done, *accs):
+    accs = [f'{100*a:.2f}' if a else '-' for a in accs]
+    return f"| {name} | {precision} | {epochs} | {seconds:.0f} | {ratio:.2f} | {flops/1e15:.4f} | {done/1e15:.4f} | {' | '.join(accs)} |"
 
 
 def main():
@@ -95,27 +101,34 @@ def main():
     args.add_argument('recipe')
     args.add_argument('--seed', type=int, default=0)
     args.add_argument('--steps', type=int, default=STEPS, help='of the rival, 1 to 200')
+    args.add_argument('--rivals', nargs='+', default=['float32'], choices=['float32', 'bfloat16'], help='precisions of the rival')
     args.add_argument('--out', type=Path)
     a = args.parse_args()
     if not 1 <= a.steps <= STEPS: args.error(f'--steps {a.steps}: expected 1 to {STEPS}')
     train, test = load_data()
     recipe = get_recipe(a.recipe)
     theirs = dls_for(replace(recipe, bs=BS), train, test, seed=a.seed)
-    set_seed(a.seed)
-    net = rival_net(theirs)
-    race = Race(rival(net, theirs, a.steps), a.steps)
+    nets = {}
+    for name in a.rivals:
+        set_seed(a.seed)
+        nets[name] = rival_net(theirs)
+    race = Race({name: rival(net, theirs, a.steps, getattr(torch, name)) for name, net in nets.items()}, a.steps)
     learn = learner_for(recipe, dls_for(recipe, train, test, seed=a.seed), seed=a.seed, cbs=[ProgressCallback(), race])
     fit_recipe(learn)
     m = {**run_metrics(learn), 'train_seconds': race.ours}
     accuracy.keep(m)
-    accs = Evaluator(theirs, net).tta_accs() if a.steps == STEPS else {}
-    rows = [line(recipe.name, recipe.epochs, race.ours, m['flops'], m['test_acc'], m['test_acc_six']),
-            line('airbench94_muon', 8, race.theirs*STEPS/a.steps, rival_flops(), accs.get('none'), accs.get('six'))]
-    text = '\n'.join([f'# {recipe.name} against airbench94_muon', '', 'Both trained in turns in one process; `benchmarks/race.py` says what the rival is.', '',
-                      '| recipe | epochs | training, s | PFLOP | single view, % | six views, % |', '|---|---:|---:|---:|---:|---:|', *rows, '',
-                      f'Ratio of the seconds: {race.ours/(race.theirs*STEPS/a.steps):.2f}. Steps of the rival that were run and timed: {a.steps} of {STEPS}.', '',
-                      f"`python benchmarks/race.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, Python {platform.python_version()}, "
-                      f'{platform.system()} {platform.machine()}, {default_device()}, {torch.get_num_threads()} threads.', ''])
+    rows = [line(recipe.name, m['precision'], recipe.epochs, race.ours, 1, m['flops'], m['flops_done'], m['test_acc'], m['test_acc_six'])]
+    for name, net in nets.items():
+        accs = Evaluator(theirs, net, amp=name != 'float32').tta_accs() if a.steps == STEPS else {}
+        seconds = race.theirs[name]*STEPS/a.steps
+        rows.append(line('airbench94_muon', name, 8, seconds, race.ours/seconds, rival_flops(), rival_flops(), accs.get('none'), accs.get('six')))
+    amp = {k: os.environ[k] for k in ('S9LIB_AMP',) if k in os.environ}
+    text = '\n'.join([f'# {recipe.name} against airbench94_muon', '', 'All trained in turns in one process; `benchmarks/race.py` says what the rival is. '
+                      f'Ratio: the seconds of {recipe.name} over those of the line. PFLOP: as if every convolution were direct; carried out: what was really computed.', '',
+                      '| recipe | precision | epochs | training, s | ratio | PFLOP | carried out | single view, % | six views, % |', '|---|---|---:|---:|---:|---:|---:|---:|---:|', *rows, '',
+                      f'Steps of each rival that were run and timed: {a.steps} of {STEPS}.', '',
+                      f"`{' '.join([*(f'{k}={v}' for k, v in amp.items()), 'python benchmarks/race.py', *sys.argv[1:]])}`; torch {torch.__version__}, "
+                      f'Python {platform.python_version()}, {platform.system()}, {accuracy.processor()}, {default_device()}, {torch.get_num_threads()} threads.', ''])
     print(text)
     if a.out:
         with atomic_path(a.out) as tmp: tmp.write_text(text, encoding='utf-8')

@@ -54,10 +54,11 @@ from .steps import *
 from .tiers import *
 from .transforms import *
 from .vis import *
+from .winograd import *
 
 # %% ../nbs/14_all.ipynb #cbd85f24
 _rooms = ('core vis drawing data folders sources transforms steps plan tiers loader hooks overlay inits '
-          'cost resnet ghost distributed parallel optim mix events evaluate preflight finder state learner lock '
+          'cost winograd resnet ghost distributed parallel optim mix events evaluate preflight finder state learner lock '
           'checkpoint progress callbacks camrules '
           'capture cam saliency perturbation localisation sanity faithfulness predictions curves interp '
           'report explore recipes modelfile').split()

@@ -102,7 +102,7 @@ def _learner(out, recipe, data, seed, device, force):
 def train_run(
     force:bool=False,  # go on from a checkpoint of another run
 )->Path:               # folder of the run
-    "Train what the environment asks for (`S9LIB_RECIPE S9LIB_DATA S9LIB_OUT S9LIB_SEED S9LIB_DEVICE`), or go on with it, and write the results."
+    "Train what the environment asks for (`S9LIB_RECIPE S9LIB_DATA S9LIB_OUT S9LIB_SEED S9LIB_DEVICE S9LIB_AMP`), or go on with it, and write the results."
     with distributed() as number:
         device, seed = default_device(), run_seed()
         with zero_first(): data = load_data()
@@ -127,8 +127,9 @@ examples:
   s9_explain photo.jpg --checkpoint runs/mine and what the network says about one more
 
 Interrupted, by Ctrl-C, a signal or the power? Give the same command again: it goes on from the last checkpoint.
-An option that is left out is read from S9LIB_RECIPE, S9LIB_DATA, S9LIB_OUT, S9LIB_SEED, S9LIB_DEVICE. There is no
-option for the number of epochs: another number is another recipe, and has to be written as one (13_recipes).
+An option that is left out is read from S9LIB_RECIPE, S9LIB_DATA, S9LIB_OUT, S9LIB_SEED, S9LIB_DEVICE; S9LIB_AMP=1 trains
+in mixed precision, 0 in single, by default what suits the device. There is no option for the number of epochs:
+another number is another recipe, and has to be written as one (13_recipes).
 status: 0 done or finished before, 1 failed on the way, 2 change the command, 130 interrupted, 143 terminated"""
 
 # %% ../nbs/15_cli.ipynb #b156363d

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 
-from .core import default_device
+from .core import default_amp, default_device
 from .distributed import all_sum, gather_batches, share, world_size
 from .hooks import eval_mode
 from .mix import target_correct
@@ -29,13 +29,13 @@ class Evaluator:
         dls,                  # `DataLoaders`
         model:nn.Module,      # moved to the device of `dls`, channels last
         loss_func=None,       # (logits (n,c), labels (n,)) -> mean loss; cross-entropy by default
-        amp:bool|None=None,   # mixed precision; None: on a GPU yes, else no
+        amp:bool|None=None,   # mixed precision; None: `default_amp`, on a GPU yes
         metrics:dict|None=None,  # name -> function of (logits (n,c), labels (n,)) that gives one number per image, (n,)
     ):
         self.dls, self.device = dls, getattr(dls, 'device', None) or default_device()
         self.model = model.to(self.device, memory_format=torch.channels_last)
         self.loss_func, self.metrics = loss_func or F.cross_entropy, dict(metrics or {})
-        self.amp = self.device.type == 'cuda' if amp is None else amp
+        self.amp = default_amp(self.device) if amp is None else amp
 
 # %% ../nbs/07d_evaluate.ipynb #b92036d0
 def _amp_dtype(device):
@@ -46,6 +46,11 @@ def _amp_dtype(device):
 def _autocast(self:Evaluator):
     "The context in which forward passes run."
     return torch.autocast(self.device.type, _amp_dtype(self.device), enabled=self.amp)
+
+@patch(as_prop=True)
+def precision(self:Evaluator):
+    "Name of the number format in which filters and heads compute: 'float32', 'bfloat16' or 'float16'."
+    return str(_amp_dtype(self.device) if self.amp else torch.float32).removeprefix('torch.')
 
 # %% ../nbs/07d_evaluate.ipynb #8d1bf5b9
 def _zero_sums(device, n=0):

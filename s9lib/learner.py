@@ -24,6 +24,7 @@ from .optim import constant, one_cycle, sgd
 from .parallel import data_parallel, shared_batches, shared_parts
 from .preflight import check_run, keep_memory
 from .state import describe, differences, get_rng, restored, set_rng
+from .winograd import WinogradConv2d
 
 # %% ../nbs/08_learner.ipynb #00c88dda
 _all_ = ['Callback', 'CancelFit', 'LoadState', 'StopAt']
@@ -41,7 +42,7 @@ class Learner(Evaluator):
         average=None,         # model -> averager with `update(step, n_steps)`, such as `Lookahead`
         l1:float=0.,          # L1 penalty on all weights, added to their gradients
         freeze:tuple=(),      # ((module name, epochs), …): the module learns only for that many epochs
-        amp:bool|None=None,   # mixed precision; None: on a GPU yes, else no
+        amp:bool|None=None,   # mixed precision; None: `default_amp`, on a GPU yes
         seed:int=0,           # of the run: keys `mix`, and part of the run's identity
         clip:float=0.,        # largest norm of the gradient of all weights together; 0: no limit
         accum:int=1,          # parts each batch is cut into to save memory; the step is that of the whole batch
@@ -244,7 +245,8 @@ def identity(self:Learner)->dict:  # plain Python
     "Return what makes this run this run: another value of any of it is another run. Options that are off are left out."
     t, groups = self.dls.train, {m.group for m in self.model.modules() if hasattr(m, 'group')}
     options = dict(clip=self.clip, accum=self.accum if self.accum > 1 else 0, mix=describe(self.mix) if self.mix else '',
-                   compile=self.compile, ghost=sorted(groups), metrics=list(self.metrics))
+                   compile=self.compile, ghost=sorted(groups), metrics=list(self.metrics),
+                   winograd=sum(isinstance(m, WinogradConv2d) for m in self.model.modules()))
     return dict(seed=self.seed, data=f'{self.dls.name} {t.data.checksum()}', n_train=len(t.data), bs=t.bs, n_epoch=self.n_epoch,
                 model=f'{type(self.model).__name__} {sum(p.numel() for p in self.model.parameters())}', sizes=[list(s) for s in self.sizes],
                 l1=self.l1, freeze=[list(f) for f in self.freeze], lr=[g['initial_lr'] for g in self.opt.param_groups],

@@ -1,0 +1,79 @@
+"""Ways to compute the same training step on this machine: seconds against direct convolutions in single precision.
+
+    python benchmarks/steps.py [--rounds 5] [--out benchmarks/results/steps.md]
+
+The ways are Winograd's method for 3x3 filters (s9lib.winograd) and mixed precision. A CPU with wide vectors is good at direct convolutions,
+one that multiplies bfloat16 natively gains from mixed precision, another loses, and only a measurement tells. The steps are those of a
+recipe: forward, loss, backward, optimiser, with the recipe's batch, at full size and at 24 px. In every round the ways take turns on the
+wall clock, the first of them alternating; the table gives the median and the range of the rounds' ratios.
+"""
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
+
+import torch
+
+import accuracy
+from s9lib.core import atomic_path, default_device, set_seed
+from s9lib.loader import synth_dls
+from s9lib.recipes import get_recipe, learner_for
+
+WAYS = {'direct': dict(winograd=False, amp=False), 'Winograd': dict(winograd=True, amp=False), 'mixed precision': dict(winograd=False, amp=True)}
+CASES = ('resnet18', 32), ('resnet18', 24), ('speed94', 32), ('speed94', 24), ('fast', 32), ('speed87', 24)
+
+
+def measure(name, sz, rounds, steps=2):
+    "Seconds a step of each way, for each round; the first round warms up and is left out."
+    recipe = replace(get_recipe(name), sizes=((1, sz),), freeze=(), epochs=1)
+    dls = synth_dls(n=recipe.bs*steps, n_test=10, bs=recipe.bs, device=default_device(), preset='none')
+    learners = {}
+    for way, o in WAYS.items():
+        set_seed(0)
+        learners[way] = learner_for(replace(recipe, winograd=o['winograd']), dls, amp=o['amp'])
+        learners[way]._setup(rounds + 1, None, lambda step, n_steps: .1)
+        learners[way].sizes = ((rounds + 1, sz),)
+    table = []
+    for r in range(rounds + 1):
+        took = {}
+        for way, learn in list(learners.items())[::1 if r % 2 else -1]:
+            start = time.perf_counter()
+            learn._one_epoch()
+            if learn.device.type == 'cuda': torch.cuda.synchronize()
+            learn.epoch, took[way] = learn.epoch + 1, (time.perf_counter() - start)/steps
+        table.append(took)
+    return table[1:]
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument('--rounds', type=int, default=5)
+    args.add_argument('--out', type=Path)
+    a = args.parse_args()
+    rows = []
+    for name, sz in CASES:
+        table = measure(name, sz, a.rounds)
+        cells = [f"{statistics.median(t['direct'] for t in table):.3f}"]
+        for way in list(WAYS)[1:]:
+            ratios = [t[way]/t['direct'] for t in table]
+            cells.append(f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})')
+        rows.append(f'| {name} | {get_recipe(name).bs} | {sz} | ' + ' | '.join(cells) + ' |')
+        print(rows[-1], flush=True)
+    device = default_device()
+    hw = torch.cuda.get_device_name() if device.type == 'cuda' else f'{accuracy.processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
+    ways = list(WAYS)[1:]
+    text = '\n'.join(['# Ways to compute a step', '', 'Training steps of a recipe, in turns (`benchmarks/steps.py` says how): seconds against those of direct convolutions in single '
+                      f'precision, median and range of {a.rounds} rounds. The ratios are of the machine named below; another CPU may well lose.', '',
+                      f'| recipe | batch | px | direct, s a step | {" | ".join(ways)} |', f'|---|---:|---:|---:|{"---:|"*len(ways)}', *rows, '',
+                      f"`python benchmarks/steps.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}, {hw}.", ''])
+    if a.out:
+        with atomic_path(a.out) as tmp: tmp.write_text(text, encoding='utf-8')
+
+
+if __name__ == '__main__': main()
