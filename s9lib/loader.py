@@ -57,6 +57,7 @@ def from_data(
     bs:int=512,             # batch size in training; test batches are up to four times as large
     preset:str='light',     # see `train_tfms`
     tfms=None,              # an `A.Compose` of one's own, instead of `preset`
+    tfm_args:dict=None,     # options of `train_tfms` in place of those of `preset`: dict(pad=3)
     valid_pct:float=0.,     # share of train held out as `valid`
     seed:int=0,             # keys the split, the order and the augmentation
     device=None,            # where the batches go; None: `default_device()`
@@ -68,7 +69,8 @@ def from_data(
     train, valid = split(train, valid_pct, seed) if valid_pct else (train, None)
     m, s = (mean, std) if mean and std else _stats(train, tfms)
     mean, std = mean or m, std or s
-    tfms = tfms if tfms is not None else train_tfms(preset, train.sz, mean, std)
+    if tfms is not None and tfm_args: raise ValueError(f"tfm_args={tfm_args} and tfms: expected one of them; put the options into the pipeline")
+    tfms = tfms if tfms is not None else train_tfms(preset, train.sz, mean, std, **(tfm_args or {}))
     dl = Loader(train, tfms, bs, True, seed=seed, device=device, **kw)
     plain = [d and Loader(d, valid_tfms(mean, std), min(4*bs, 2000), seed=seed, device=device) for d in (test, valid)]
     return cls(dl, *plain, mean, std)

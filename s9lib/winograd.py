@@ -117,7 +117,7 @@ def winograd_conv2d(
                          "other filters are for F.conv2d")
     return _Winograd.apply(x, weight)
 
-# %% ../nbs/05e_winograd.ipynb #822388ac
+# %% ../nbs/05e_winograd.ipynb #ef5cb4d0
 class WinogradConv2d(nn.Conv2d):
     "A 3×3 convolution at stride 1 that takes fewer products, on a CPU in single or double precision; elsewhere `nn.Conv2d`."
     def forward(self, x):
@@ -128,7 +128,7 @@ class WinogradConv2d(nn.Conv2d):
 
 def winograd_(
     model:nn.Module,    # changed in place: its 3×3 convolutions at stride 1 become `WinogradConv2d`
-    channels:int=48,    # fewest input channels of a layer that is changed
+    channels:int=64,    # fewest input channels of a layer that is changed
 )->nn.Module:           # the same model, with the same parameters under the same names
     "Take fewer products wherever `model` has a 3×3 convolution that allows it."
     for m in model.modules():
