@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
 
-# %% ../nbs/05e_winograd.ipynb #b848a1ba
-_POINTS = (0, 1, -1, 2, -2, .5, -.5)  # where the polynomials are evaluated, and at infinity
+# %% ../nbs/05e_winograd.ipynb #3d192ada
+_POINTS = (0, 1, -1, 2, -2, .5, -.5, 3/4, -4/3)  # where the polynomials are evaluated, and at infinity
 
 def toom_cook(
-    m:int,  # outputs of a tile along one axis, 1 to 6
+    m:int,  # outputs of a tile along one axis, 1 to 8
 )->tuple:   # float64 arrays A (m,m+2), G (m+2,3), B (m+2,m+2)
     "Give the matrices with which `m` outputs of a three-tap filter take `m+2` products: `A @ ((G @ g)*(B @ d))`."
-    if not 1 <= m <= 6: raise ValueError(f"m={m!r}: expected 1 to 6 outputs; larger tiles round too coarsely")
+    if not 1 <= m <= 8: raise ValueError(f"m={m!r}: expected 1 to 8 outputs; larger tiles round too coarsely")
     p = np.array(_POINTS[:m + 1], dtype=float)
     others = [np.delete(p, i) for i in range(m + 1)]
     A = np.c_[np.vander(p, m, increasing=True).T, np.eye(m)[:, -1]]
@@ -29,13 +29,13 @@ def toom_cook(
     B = np.r_[[[*np.poly(o)[::-1], 0] for o in others], [np.poly(p)[::-1]]]
     return A, G, B
 
-# %% ../nbs/05e_winograd.ipynb #06267d80
+# %% ../nbs/05e_winograd.ipynb #575af801
 def tile_size(
     h:int,  # height of the output
     w:int,  # width of the output
-)->int:     # 2 to 6
+)->int:     # 2 to 8
     "Choose the tiles with which an output of `h`×`w` takes the fewest products."
-    return min(range(2, 7), key=lambda m: -(-h//m)*-(-w//m)*(m + 2)**2)
+    return min(range(2, 9), key=lambda m: -(-h//m)*-(-w//m)*(m + 2)**2)
 
 # %% ../nbs/05e_winograd.ipynb #d518a7f6
 def _tiles(x, side, m, pad):
@@ -50,8 +50,8 @@ def _transform(s, x):
     p, q = s.shape
     return (s @ (s @ x.reshape(q, -1)).view(p, q, -1)).view(p*p, -1)
 
-# %% ../nbs/05e_winograd.ipynb #3acf6ffc
-_CACHE = 8 << 20  # bytes of transformed tiles that are worked on at once
+# %% ../nbs/05e_winograd.ipynb #01018bab
+_CACHE = 4 << 20  # bytes of transformed tiles that are worked on at once
 
 @lru_cache(maxsize=None)
 def _matrices(m, dtype, device): return tuple(torch.tensor(t, dtype=dtype, device=device) for t in toom_cook(m))
