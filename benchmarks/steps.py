@@ -1,15 +1,16 @@
 """Ways to compute the same training step on this machine: seconds against direct convolutions in single precision.
 
-    python benchmarks/steps.py [--rounds 5] [--out benchmarks/results/steps.md]
+    python benchmarks/steps.py [--rounds 5] [--ways Winograd 'mixed precision'] [--out benchmarks/results/steps.md]
 
 The ways are Winograd's method for 3x3 filters (s9lib.winograd) and mixed precision. A CPU with wide vectors is good at direct convolutions,
 one that multiplies bfloat16 natively gains from mixed precision, another loses, and only a measurement tells. The steps are those of a
-recipe: forward, loss, backward, optimiser, with the recipe's batch, at full size and at 24 px. In every round the ways take turns on the
+recipe: forward, loss, backward, optimiser. In every round the ways take turns on the
 wall clock, the first of them alternating; the table gives the median and the range of the rounds' ratios.
 """
 import argparse
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -26,19 +27,19 @@ from s9lib.loader import synth_dls
 from s9lib.recipes import get_recipe, learner_for
 
 WAYS = {'direct': dict(winograd=False, amp=False), 'Winograd': dict(winograd=True, amp=False), 'mixed precision': dict(winograd=False, amp=True)}
-CASES = ('resnet18', 32), ('resnet18', 24), ('speed94', 32), ('speed94', 24), ('fast', 32), ('speed87', 24)
+CASES = ('resnet18', 128, 32), ('resnet18', 128, 24), ('speed94', 500, 32), ('speed94', 500, 24), ('fast', 500, 32), ('speed87', 125, 24)  # recipe, batch, px
 
 
-def measure(name, sz, rounds, steps=2):
+def measure(name, bs, sz, ways, rounds, steps=2):
     "Seconds a step of each way, for each round; the first round warms up and is left out."
-    recipe = replace(get_recipe(name), sizes=((1, sz),), freeze=(), epochs=1)
+    recipe = replace(get_recipe(name), bs=bs, sizes=((rounds + 1, sz),), freeze=(), epochs=rounds + 1)
     dls = synth_dls(n=recipe.bs*steps, n_test=10, bs=recipe.bs, device=default_device(), preset='none')
     learners = {}
-    for way, o in WAYS.items():
+    for way in ways:
+        o = WAYS[way]
         set_seed(0)
         learners[way] = learner_for(replace(recipe, winograd=o['winograd']), dls, amp=o['amp'])
         learners[way]._setup(rounds + 1, None, lambda step, n_steps: .1)
-        learners[way].sizes = ((rounds + 1, sz),)
     table = []
     for r in range(rounds + 1):
         took = {}
@@ -54,24 +55,24 @@ def measure(name, sz, rounds, steps=2):
 def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument('--rounds', type=int, default=5)
+    args.add_argument('--ways', nargs='+', default=list(WAYS)[1:], choices=list(WAYS)[1:], help='to compare with direct convolutions')
     args.add_argument('--out', type=Path)
     a = args.parse_args()
     rows = []
-    for name, sz in CASES:
-        table = measure(name, sz, a.rounds)
+    for name, bs, sz in CASES:
+        table = measure(name, bs, sz, ['direct', *a.ways], a.rounds)
         cells = [f"{statistics.median(t['direct'] for t in table):.3f}"]
-        for way in list(WAYS)[1:]:
+        for way in a.ways:
             ratios = [t[way]/t['direct'] for t in table]
             cells.append(f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})')
-        rows.append(f'| {name} | {get_recipe(name).bs} | {sz} | ' + ' | '.join(cells) + ' |')
+        rows.append(f'| {name} | {bs} | {sz} | ' + ' | '.join(cells) + ' |')
         print(rows[-1], flush=True)
     device = default_device()
     hw = torch.cuda.get_device_name() if device.type == 'cuda' else f'{accuracy.processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
-    ways = list(WAYS)[1:]
     text = '\n'.join(['# Ways to compute a step', '', 'Training steps of a recipe, in turns (`benchmarks/steps.py` says how): seconds against those of direct convolutions in single '
                       f'precision, median and range of {a.rounds} rounds. The ratios are of the machine named below; another CPU may well lose.', '',
-                      f'| recipe | batch | px | direct, s a step | {" | ".join(ways)} |', f'|---|---:|---:|---:|{"---:|"*len(ways)}', *rows, '',
-                      f"`python benchmarks/steps.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}, {hw}.", ''])
+                      f'| recipe | batch | px | direct, s a step | {" | ".join(a.ways)} |', f'|---|---:|---:|---:|{"---:|"*len(a.ways)}', *rows, '',
+                      f"`python benchmarks/steps.py {shlex.join(sys.argv[1:])}`; torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}, {hw}.", ''])
     if a.out:
         with atomic_path(a.out) as tmp: tmp.write_text(text, encoding='utf-8')
 
