@@ -4,8 +4,8 @@
 
 The ways are Winograd's method for 3x3 filters (s9lib.winograd) and mixed precision. A CPU with wide vectors is good at direct convolutions,
 one that multiplies bfloat16 natively gains from mixed precision, another loses, and only a measurement tells. The steps are those of a
-recipe: forward, loss, backward, optimiser. In every round the ways take turns on the
-wall clock, the first of them alternating; the table gives the median and the range of the rounds' ratios.
+recipe: forward, loss, backward, optimiser. In every round the ways take turns on the wall clock, the first of them alternating; the table
+gives the median and the range of the rounds' ratios.
 """
 import argparse
 import os
