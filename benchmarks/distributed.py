@@ -35,6 +35,7 @@ from s9lib.loader import synth_dls
 from s9lib.mix import cutmix, mixup
 from s9lib.optim import Lookahead, muon, sgd
 from s9lib.resnet import fastnet, resnet18
+from s9lib.winograd import winograd_
 
 NET = partial(fastnet, widths=(8, 8, 8))
 MUON = partial(muon, lr=.1, lr_head=.8, lr_bias=4.)
@@ -55,6 +56,7 @@ CASES = {  # name: what differs from SGD on 90 images in batches of 32, two epoc
     'ghost batch norm, groups of 8': dict(model=lambda: ghost_(NET(), 8)),
     'ghost batch norm, accumulation': dict(model=lambda: ghost_(NET(), 8), accum=2),
     'torch.compile (traced)': dict(compile='eager'),
+    'Winograd convolutions': dict(model=lambda: winograd_(NET(), 1)),
     'mixed precision (bfloat16)': dict(amp=True),
     'tier image, 2 workers': dict(dls=dict(tier='image', num_workers=2)),
     'alternating flip, smoothed labels': dict(dls=dict(alt_flip=True), loss_func=partial(F.cross_entropy, label_smoothing=.2)),

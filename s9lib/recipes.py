@@ -175,11 +175,11 @@ def run_metrics(
 )->dict:            # plain numbers and strings, for a JSON file
     "Collect the result of a run: accuracy of the last epoch's weights by number of views, cost, and what it was a run of."
     dl, name = learn.dls.eval, learn.dls.eval_name
-    acc, on_cpu = learn.tta_accs(), learn.device.type == 'cpu' and not learn.amp
+    acc, fewer = learn.tta_accs(), learn.device.type == 'cpu' and not learn.amp and not learn.compile  # where Winograd's method applies
     return {'recipe': learn.recipe.name, 'data': learn.dls.name, 'source': dl.data.source, 'seed': learn.seed, 'epochs': learn.epoch,
             'n_train': len(learn.dls.train.data), f'n_{name}': len(dl.data), f'{name}_acc': acc['none'], f'{name}_acc_flip': acc['flip'],
             f'{name}_acc_six': acc['six'], 'train_seconds': sum(r['seconds'] for r in learn.history),
-            'flops': recipe_flops(learn.recipe, learn.dls.train.data), 'flops_done': recipe_flops(learn.recipe, learn.dls.train.data, on_cpu),
+            'flops': recipe_flops(learn.recipe, learn.dls.train.data), 'flops_done': recipe_flops(learn.recipe, learn.dls.train.data, fewer),
             'parameters': resnet.count_params(learn.model), 'device': str(learn.device), 'precision': learn.precision, 'threads': torch.get_num_threads(), 'torch': torch.__version__}
 
 # %% ../nbs/13_recipes.ipynb #76a90514

@@ -119,10 +119,10 @@ def winograd_conv2d(
 
 # %% ../nbs/05e_winograd.ipynb #ef5cb4d0
 class WinogradConv2d(nn.Conv2d):
-    "A 3×3 convolution at stride 1 that takes fewer products, on a CPU in single or double precision; elsewhere `nn.Conv2d`."
+    "A 3×3 convolution at stride 1 that takes fewer products, on a CPU in single or double precision; elsewhere, and when compiled, `nn.Conv2d`."
     def forward(self, x):
         here = x.device.type == 'cpu' and x.dtype in (torch.float32, torch.float64) and not torch.is_autocast_enabled('cpu')
-        if not here or x.ndim != 4 or x.shape[1] != self.in_channels or not x.numel(): return super().forward(x)
+        if not here or torch.compiler.is_compiling() or x.ndim != 4 or x.shape[1] != self.in_channels or not x.numel(): return super().forward(x)
         y = winograd_conv2d(x, self.weight)
         return y if self.bias is None else y + self.bias[:, None, None]
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import check
@@ -41,17 +41,11 @@ def timed(name, f, *args):
 
 
 def page(path, env):
-    "nbdev_test of one page, on one core: as many pages run at once as there are."
+    "nbdev_test of one page."
     code = 'import sys; from nbdev.test import nbdev_test; nbdev_test.__wrapped__(path=sys.argv[1])'
-    status, _, err = call(['-c', code, str(path)], {**env, 'OMP_NUM_THREADS': '1'})
+    status, _, err = call(['-c', code, str(path)], env)
     tail = err.split('\nnbdev Tests Failed')[0].strip().splitlines()[-20:]
     return [f"status {status}\n    " + '\n    '.join(tail)] if status else []
-
-
-def pages(env):
-    "Every page but the final notebook, which runs from end to end below; the biggest first, so that none is left to run alone."
-    todo = sorted((p for p in check.pages(ROOT) if p != FINAL), key=lambda p: -p.stat().st_size)
-    with ThreadPoolExecutor(os.cpu_count()) as ex: yield from ex.map(lambda p: timed(f'page {p.stem}', page, p, env), todo)
 
 
 def run_final(env):
@@ -69,13 +63,23 @@ def run_final(env):
         return found
 
 
-def refuses(env, **setting):
+def refuses(env, setting):
     "A wrong setting ends in one line that names it, status 1, within seconds."
     (key, value), = setting.items()
     with tempfile.TemporaryDirectory() as d:
         status, _, err = call(['tools/run_notebook.py', str(FINAL)], {**env, 'S9LIB_DATA': 'shapes', 'S9LIB_OUT': d, **setting})
     line = next((x for x in err.splitlines() if re.match(r'\w+(Error|Exception): ', x)), '')
     return [] if status == 1 and value in line and 'Traceback' not in err else [f'{key}={value}: status {status}, {check.last_lines(err)!r}']
+
+
+def runs(env):
+    "Every notebook, each on one core and as many at once as there are cores; the longest first, so that none is left to run alone."
+    env = {**env, 'OMP_NUM_THREADS': '1'}
+    with ThreadPoolExecutor(os.cpu_count()) as ex:
+        todo = [ex.submit(timed, 'final notebook on shapes', run_final, env)]
+        todo += [ex.submit(timed, f'page {p.stem}', page, p, env) for p in sorted(check.pages(ROOT), key=lambda p: -p.stat().st_size) if p != FINAL]
+        todo += [ex.submit(timed, f'final notebook refuses {s}', refuses, env, s) for s in (dict(S9LIB_DATA='no/such/folder'), dict(S9LIB_RECIPE='no-such-recipe'))]
+        for r in as_completed(todo): yield r.result()
 
 
 def results():
@@ -88,10 +92,7 @@ def results():
         yield from test_checks.results(ROOT)
         yield from test_run_notebook.results()
         yield from test_hooks.results()
-        yield from pages(env)
-        yield timed('final notebook on shapes', run_final, env)
-        for setting in (dict(S9LIB_DATA='no/such/folder'), dict(S9LIB_RECIPE='no-such-recipe')):
-            yield timed(f'final notebook refuses {setting}', lambda s: refuses(env, **s), setting)
+        yield from runs(env)
 
 
 def main():
