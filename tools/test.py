@@ -3,6 +3,7 @@
 Nothing outside the repository takes part: no data but what the library draws, an empty cache, none of the user's S9LIB_ settings but the device.
 """
 import json
+import multiprocessing
 import os
 import re
 import subprocess
@@ -20,6 +21,9 @@ import test_run_notebook
 ROOT = Path(__file__).resolve().parents[1]
 FINAL = ROOT/'nbs'/check.FINAL
 LIMIT = 600  # seconds for one page or run
+# Every page begins as a copy of a process that has imported these, which saves each the seconds they take; Windows, which cannot, imports them anew.
+START = multiprocessing.get_context('forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn')
+START.set_forkserver_preload(['torch', 'torchvision', 'albumentations', 'cv2', 'matplotlib.pyplot', 'nbdev.test'])
 
 
 def clean_env(cache):
@@ -40,12 +44,27 @@ def timed(name, f, *args):
     return name, f(*args), time.time() - start
 
 
-def page(path, env):
-    "nbdev_test of one page."
-    code = 'import sys; from nbdev.test import nbdev_test; nbdev_test.__wrapped__(path=sys.argv[1])'
-    status, _, err = call(['-c', code, str(path)], env)
-    tail = err.split('\nnbdev Tests Failed')[0].strip().splitlines()[-20:]
-    return [f"status {status}\n    " + '\n    '.join(tail)] if status else []
+def nbdev_page(path, log):
+    "nbdev_test of one page in this process, its stderr in the file `log`."
+    for fd, name in ((1, os.devnull), (2, log)): os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), fd)
+    os.chdir(ROOT)
+    from nbdev.test import nbdev_test
+    nbdev_test.__wrapped__(path=path)
+
+
+def page(path):
+    "nbdev_test of one page in a process of its own."
+    with tempfile.TemporaryDirectory() as d:
+        log = Path(d)/'stderr'
+        p = START.Process(target=nbdev_page, args=(str(path), str(log)))
+        p.start()
+        p.join(LIMIT)
+        if p.is_alive():
+            p.kill()
+            return [f'took more than {LIMIT} s']
+        if not p.exitcode: return []
+        err = re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', log.read_text(encoding='utf-8', errors='replace') if log.exists() else '')
+        return [f'status {p.exitcode}\n    ' + '\n    '.join(err.split('\nnbdev Tests Failed')[0].strip().splitlines()[-20:])]
 
 
 def run_final(env):
@@ -75,9 +94,10 @@ def refuses(env, setting):
 def runs(env):
     "Every notebook, each on one core and as many at once as there are cores; the longest first, so that none is left to run alone."
     env = {**env, 'OMP_NUM_THREADS': '1'}
+    os.environ['OMP_NUM_THREADS'] = '1'  # for the pages
     with ThreadPoolExecutor(os.cpu_count()) as ex:
         todo = [ex.submit(timed, 'final notebook on shapes', run_final, env)]
-        todo += [ex.submit(timed, f'page {p.stem}', page, p, env) for p in sorted(check.pages(ROOT), key=lambda p: -p.stat().st_size) if p != FINAL]
+        todo += [ex.submit(timed, f'page {p.stem}', page, p) for p in sorted(check.pages(ROOT), key=lambda p: -p.stat().st_size) if p != FINAL]
         todo += [ex.submit(timed, f'final notebook refuses {s}', refuses, env, s) for s in (dict(S9LIB_DATA='no/such/folder'), dict(S9LIB_RECIPE='no-such-recipe'))]
         for r in as_completed(todo): yield r.result()
 
@@ -86,6 +106,7 @@ def results():
     "Yield (name, findings, seconds) for everything."
     with tempfile.TemporaryDirectory() as cache:
         env = clean_env(cache)
+        os.environ.clear()
         os.environ.update(env)
         with ThreadPoolExecutor(os.cpu_count()) as ex:
             yield from ex.map(lambda c: timed(f'check {c.__name__}', check.run, c, ROOT), check.CHECKS)
