@@ -48,6 +48,7 @@ def nbdev_page(path, log):
     "nbdev_test of one page in this process, its stderr in the file `log`."
     for fd, name in ((1, os.devnull), (2, log)): os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), fd)
     os.chdir(ROOT)
+    multiprocessing.set_start_method(None, force=True)  # the system's own, not that of `START`
     from nbdev.test import nbdev_test
     nbdev_test.__wrapped__(path=path)
 
