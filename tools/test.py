@@ -32,11 +32,16 @@ def clean_env(cache):
     return {**env, 'XDG_CACHE_HOME': cache, 'XDG_CONFIG_HOME': cache, 'IPYTHONDIR': cache, 'MPLCONFIGDIR': cache, 'NO_ALBUMENTATIONS_UPDATE': '1'}
 
 
+def plain(text):
+    "`text` without the terminal's colours."
+    return re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', text)
+
+
 def call(cmd, env):
     "Run `cmd` in the repository; (status, stdout, stderr), status 124 after LIMIT seconds."
     try: r = subprocess.run([sys.executable, *cmd], cwd=ROOT, env=env, capture_output=True, text=True, encoding='utf-8', errors='replace', timeout=LIMIT)
     except subprocess.TimeoutExpired: return 124, '', f'took more than {LIMIT} s'
-    return r.returncode, r.stdout, re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', r.stderr)
+    return r.returncode, r.stdout, plain(r.stderr)
 
 
 def timed(name, f, *args):
@@ -64,7 +69,7 @@ def page(path):
             p.kill()
             return [f'took more than {LIMIT} s']
         if not p.exitcode: return []
-        err = re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', log.read_text(encoding='utf-8', errors='replace') if log.exists() else '')
+        err = plain(log.read_text(encoding='utf-8', errors='replace')) if log.exists() else ''
         return [f'status {p.exitcode}\n    ' + '\n    '.join(err.split('\nnbdev Tests Failed')[0].strip().splitlines()[-20:])]
 
 
