@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from s9lib.callbacks import ProgressCallback
+from s9lib.train.history import ProgressCallback
 from s9lib.core import atomic_path
-from s9lib.recipes import dls_for, fit_recipe, get_recipe, learner_for, recipe_flops
-from s9lib.sources import load_data
+from s9lib.train.recipes import dls_for, fit_recipe, get_recipe, learner_for, recipe_flops
+from s9lib.data.cifar import load_data
 
 RESULTS = Path(__file__).parent/'results'
 

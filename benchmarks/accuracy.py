@@ -12,11 +12,13 @@ import platform
 import statistics
 from pathlib import Path
 
-from s9lib.callbacks import CheckpointCallback, CSVLogger, ProgressCallback, checkpoints
+from s9lib.train.resume import CheckpointCallback, CSVLogger
+from s9lib.train.checkpoint import checkpoints
+from s9lib.train.history import ProgressCallback
 from s9lib.core import atomic_path, default_device
-from s9lib.curves import save_metrics
-from s9lib.recipes import RECIPES, dls_for, fit_recipe, get_recipe, learner_for, run_folder, run_metrics
-from s9lib.sources import load_data
+from s9lib.train.history import save_metrics
+from s9lib.train.recipes import dls_for, fit_recipe, get_recipe, learner_for, RECIPES, run_folder, run_metrics
+from s9lib.data.cifar import load_data
 
 RESULTS = Path(__file__).parent/'results'
 

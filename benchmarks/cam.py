@@ -24,7 +24,7 @@ import torch
 from cam_peers import PEERS, start
 from torch.utils.flop_counter import FlopCounterMode
 
-from s9lib.resnet import resnet18
+from s9lib.nets.resnet import resnet18
 
 LAYERS = ['layer1', 'layer2', 'layer3', 'layer4']
 
@@ -48,7 +48,7 @@ def floor(model, x, y, layers):
 
 
 def ours(model, x, y, layers):
-    from s9lib.cam import cam
+    from s9lib.explain.cam import cam
     return cam(model, x, layers, y).maps
 
 

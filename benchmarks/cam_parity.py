@@ -81,12 +81,12 @@ def of_torchcam(model, x, y):
 
 
 def ours(peer, method, layers, model, x, y):
-    from s9lib.cam import cam
-    from s9lib.camrules import _finish
-    from s9lib.saliency import guided_backprop
+    from s9lib.explain.cam import cam
+    from s9lib.explain.methods import to_heatmap
+    from s9lib.explain.attribution import guided_backprop
     if peer == 'grad-cam':
         r = cam(model, x, layers.split('+'), y, method, norm='minmax')
-        if method in SIGNLESS: return torch.stack([r.maps[layers], _finish(-r.raw[layers], tuple(x.shape[2:]), 'minmax')[0]])
+        if method in SIGNLESS: return torch.stack([r.maps[layers], to_heatmap(-r.raw[layers], tuple(x.shape[2:]), 'minmax')[0]])
         return r.fuse() if '+' in layers else r.maps[layers]
     if method == 'guided backprop': return guided_backprop(Chain(), x, y)
     if method == 'guided gradcam':

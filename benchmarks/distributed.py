@@ -27,15 +27,17 @@ import torch.nn.functional as F
 from torch import nn
 
 from s9lib.core import set_seed
-from s9lib.distributed import check_alike, distributed, world_size
-from s9lib.evaluate import in_top
-from s9lib.ghost import ghost_
-from s9lib.learner import Callback, CancelFit, Learner, LoadState, StopAt
-from s9lib.loader import synth_dls
-from s9lib.mix import cutmix, mixup
-from s9lib.optim import Lookahead, muon, sgd
-from s9lib.resnet import fastnet, resnet18
-from s9lib.winograd import winograd_
+from s9lib.train.distributed import check_same_on_all, distributed, world_size
+from s9lib.train.evaluator import in_top
+from s9lib.nets.ghost_norm import ghost_
+from s9lib.train.learner import Learner
+from s9lib.train.callbacks import Callback, CancelFit, LoadState, StopAtStep
+from s9lib.data.loader import synth_dls
+from s9lib.train.mixup import cutmix, mixup
+from s9lib.train.optim import Lookahead, muon, sgd
+from s9lib.nets.resnet import resnet18
+from s9lib.nets.fastnet import fastnet
+from s9lib.nets.winograd import winograd_
 
 NET = partial(fastnet, widths=(8, 8, 8))
 MUON = partial(muon, lr=.1, lr_head=.8, lr_bias=4.)
@@ -44,7 +46,7 @@ CASES = {  # name: what differs from SGD on 90 images in batches of 32, two epoc
     'SGD, last batch of 26': {},
     'last batch of 1, fewer than processes': dict(dls=dict(n=65)),
     'no batch norm': dict(model=lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.GELU(), nn.Flatten(), nn.Linear(1800, 10))),
-    'ResNet-18': dict(model=resnet18, dls=dict(n=30, bs=16, sz=16), n_epoch=1),
+    'ResNet-18': dict(model=resnet18, dls=dict(n=30, bs=16, size=16), n_epoch=1),
     'Muon, Lookahead every 2 steps': dict(opt_func=MUON, average=partial(Lookahead, every=2)),
     'clipping, L1': dict(clip=.5, l1=1e-4),
     'accumulation in 3 parts': dict(accum=3),
@@ -106,7 +108,7 @@ def apart(a, b):
 def same_bits(learn):
     "Raise if the processes' weights differ in a bit."
     h = hashlib.sha256(b''.join(t.numpy().tobytes() for t in learn.model.state_dict().values())).hexdigest()
-    check_alike(dict(weights=h, history=str(result(learn)['history'])))
+    check_same_on_all(dict(weights=h, history=str(result(learn)['history'])))
 
 
 class Leave(Callback):
@@ -148,12 +150,12 @@ def worker(folder, names):
         out['lr_find'] = train({}).lr_find(1e-3, 10., 30, plot=False)
         out['left'] = [left(me, e) for e in (CancelFit(), KeyboardInterrupt(), SystemExit(143), ValueError('no room'))]
         if w > 1: out['poisoned'] = poisoned(me)
-        check_alike(dict(left=out['left'], poisoned=out.get('poisoned')))
+        check_same_on_all(dict(left=out['left'], poisoned=out.get('poisoned')))
         half = torch.load(f'{folder}/half.pt', weights_only=True) if w > 1 else None
         case = dict(EVERYTHING, n_epoch=3)
         if w > 1: out['resumed'] = result(train(case, True, [LoadState(half)]))
         out['undisturbed'] = result(train(case, True))
-        out['half'] = train(case, True, [StopAt(5)]).state_dict()
+        out['half'] = train(case, True, [StopAtStep(5)]).state_dict()
         if not me: torch.save(out, f'{folder}/{w}.pt')
     return out
 

@@ -7,7 +7,7 @@ The peers are a plain `DataLoader` over torchvision v2, one over Albumentations,
 round, so that a busy machine slows all of them; the table gives the median of the rounds and the ratio to the plain
 Albumentations loader, taken round by round. On the CPU the clock is the processor time of this process, one thread: images per
 second of one core, whatever else runs. On a GPU it is the wall clock. What is done once for all epochs (floats, padding) is done
-in a first round that does not count. With `sz` every loader resizes its batches by the antialiased bilinear rule.
+in a first round that does not count. With `size` every loader resizes its batches by the antialiased bilinear rule.
 """
 import argparse
 import os
@@ -30,9 +30,9 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from s9lib.core import keyed_rng
-from s9lib.data import CIFAR10_MEAN, CIFAR10_STD, ImageData
-from s9lib.tiers import Loader
-from s9lib.transforms import train_tfms
+from s9lib.data.dataset import CIFAR10_MEAN, CIFAR10_STD, ImageData
+from s9lib.data.loader import Loader
+from s9lib.data.transforms import train_tfms
 
 BS = 500
 
@@ -94,16 +94,16 @@ class Airbench:
         return (row[:, :, None] & col[:, None])[:, None]
 
 
-def contenders(preset, pad, hole, sz, data, device):
+def contenders(preset, pad, hole, size, data, device):
     "Functions that run one epoch and return the number of images."
     small = data.subset(slice(0, 2000))                                  # enough for the slow ones
-    def resize(x): return x if sz is None else F.interpolate(x, size=(sz, sz), mode='bilinear', antialias=True)
+    def resize(x): return x if size is None else F.interpolate(x, size=(size, size), mode='bilinear', antialias=True)
     def plain(tfm):
         dl = DataLoader(PerImage(small, tfm), batch_size=BS, shuffle=True)
         return lambda e: sum(len(resize(x.to(device))) for x, _ in dl)
-    def ours(tier, data):
-        dl = Loader(data, train_tfms(preset), BS, True, tier=tier, device=device)
-        return lambda e: sum(len(x) for x, _ in dl.batches(e, sz=sz))
+    def ours(mode, data):
+        dl = Loader(data, train_tfms(preset), BS, True, mode=mode, device=device)
+        return lambda e: sum(len(x) for x, _ in dl.batches(e, size=size))
     air = Airbench(data.subset(slice(0, 10_000)), pad, hole, device)     # fewer images, smaller tensors: on a CPU that suits it
     return {'torchvision v2, plain DataLoader': plain(torchvision_tfm(pad, hole)), 'Albumentations, plain DataLoader': plain(albumentations_tfm(pad, hole)),
             'in the style of airbench': lambda e: sum(len(resize(x)) for x in air(e)),
@@ -147,10 +147,10 @@ def main():
     g, device = keyed_rng(0), torch.device(a.device)
     data = ImageData(g.integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8), g.integers(0, 10, 50_000), list('abcdefghij'))
     lines = head(a, device)
-    for preset, pad, hole, sz in (('light', 2, 0, None), ('standard', 4, 8, None), ('light', 2, 0, 24)):
-        res = measure(contenders(preset, pad, hole, sz, data, device), a.rounds, device)
+    for preset, pad, hole, size in (('light', 2, 0, None), ('standard', 4, 8, None), ('light', 2, 0, 24)):
+        res = measure(contenders(preset, pad, hole, size, data, device), a.rounds, device)
         base = res['Albumentations, plain DataLoader']
-        lines += ['', f"| `{preset}`{f', sz={sz}' if sz else ''} | images/s | ratio |", '|---|--:|--:|']
+        lines += ['', f"| `{preset}`{f', size={size}' if size else ''} | images/s | ratio |", '|---|--:|--:|']
         lines += [f'| {k} | {statistics.median(v):,.0f} | {statistics.median(x/b for x, b in zip(v, base)):.1f} |' for k, v in res.items()]
     print('\n'.join(lines))
     if a.out: a.out.parent.mkdir(parents=True, exist_ok=True); a.out.write_text('# Loader\n\n' + '\n'.join(lines) + '\n')

@@ -23,11 +23,12 @@ import torch
 import torch.nn.functional as F
 
 from s9lib.core import default_device, set_seed
-from s9lib.learner import Learner
-from s9lib.loader import synth_dls
-from s9lib.optim import sgd
-from s9lib.preflight import keep_memory
-from s9lib.resnet import fastnet, resnet18
+from s9lib.train.learner import Learner
+from s9lib.data.loader import synth_dls
+from s9lib.train.optim import sgd
+from s9lib.train.checks import keep_memory
+from s9lib.nets.resnet import resnet18
+from s9lib.nets.fastnet import fastnet
 
 
 def clock(device):

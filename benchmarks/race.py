@@ -24,13 +24,16 @@ import torch
 import torch.nn.functional as F
 
 import accuracy
-from s9lib.callbacks import Callback, ProgressCallback
+from s9lib.train.callbacks import Callback
+from s9lib.train.history import ProgressCallback
 from s9lib.core import atomic_path, default_device, set_seed
-from s9lib.evaluate import Evaluator
-from s9lib.optim import Muon, split_params
-from s9lib.recipes import dls_for, fit_recipe, get_recipe, learner_for, run_metrics
-from s9lib.resnet import count_flops, fastnet, whitening_
-from s9lib.sources import load_data
+from s9lib.train.evaluator import Evaluator
+from s9lib.train.optim import Muon, split_params
+from s9lib.train.recipes import dls_for, fit_recipe, get_recipe, learner_for, run_metrics
+from s9lib.nets.fastnet import fastnet
+from s9lib.nets.init import whitening_
+from s9lib.nets.summary import count_flops
+from s9lib.data.cifar import load_data
 
 STEPS, BS, BIAS = 200, 2000, 3/8  # steps, images a step, share of the steps in which the bias of the first layer learns
 

@@ -2,7 +2,7 @@
 
     python benchmarks/steps.py [--rounds 5] [--ways Winograd 'mixed precision'] [--out benchmarks/results/steps.md]
 
-The ways are Winograd's method for 3x3 filters (s9lib.winograd) and mixed precision. A CPU with wide vectors is good at direct convolutions,
+The ways are Winograd's method for 3x3 filters (s9lib.nets.winograd) and mixed precision. A CPU with wide vectors is good at direct convolutions,
 one that multiplies bfloat16 natively gains from mixed precision, another loses, and only a measurement tells. The steps are those of a
 recipe: forward, loss, backward, optimiser. In every round the ways take turns on the wall clock, the first of them alternating; the table
 gives the median and the range of the rounds' ratios.
@@ -23,16 +23,16 @@ import torch
 
 import accuracy
 from s9lib.core import atomic_path, default_device, set_seed
-from s9lib.loader import synth_dls
-from s9lib.recipes import get_recipe, learner_for
+from s9lib.data.loader import synth_dls
+from s9lib.train.recipes import get_recipe, learner_for
 
 WAYS = {'direct': dict(winograd=False, amp=False), 'Winograd': dict(winograd=True, amp=False), 'mixed precision': dict(winograd=False, amp=True)}
 CASES = ('resnet18', 128, 32), ('resnet18', 128, 24), ('speed94', 500, 32), ('speed94', 500, 24), ('fast', 500, 32), ('speed87', 125, 24)  # recipe, batch, px
 
 
-def measure(name, bs, sz, ways, rounds, steps=2):
+def measure(name, bs, size, ways, rounds, steps=2):
     "Seconds a step of each way, for each round; the first round warms up and is left out."
-    recipe = replace(get_recipe(name), bs=bs, sizes=((rounds + 1, sz),), freeze=(), epochs=rounds + 1)
+    recipe = replace(get_recipe(name), bs=bs, sizes=((rounds + 1, size),), freeze=(), epochs=rounds + 1)
     dls = synth_dls(n=recipe.bs*steps, n_test=10, bs=recipe.bs, device=default_device(), preset='none')
     learners = {}
     for way in ways:
@@ -59,13 +59,13 @@ def main():
     args.add_argument('--out', type=Path)
     a = args.parse_args()
     rows = []
-    for name, bs, sz in CASES:
-        table = measure(name, bs, sz, ['direct', *a.ways], a.rounds)
+    for name, bs, size in CASES:
+        table = measure(name, bs, size, ['direct', *a.ways], a.rounds)
         cells = [f"{statistics.median(t['direct'] for t in table):.3f}"]
         for way in a.ways:
             ratios = [t[way]/t['direct'] for t in table]
             cells.append(f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})')
-        rows.append(f'| {name} | {bs} | {sz} | ' + ' | '.join(cells) + ' |')
+        rows.append(f'| {name} | {bs} | {size} | ' + ' | '.join(cells) + ' |')
         print(rows[-1], flush=True)
     device = default_device()
     hw = torch.cuda.get_device_name() if device.type == 'cuda' else f'{accuracy.processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'

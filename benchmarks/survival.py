@@ -39,17 +39,19 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from s9lib.callbacks import CheckpointCallback, CSVLogger, EarlyStopping
-from s9lib.checkpoint import checkpoints, load_checkpoint, read_checkpoint
+from s9lib.train.resume import CheckpointCallback, CSVLogger, EarlyStopping
+from s9lib.train.checkpoint import checkpoints, load_checkpoint, read_checkpoint
 from s9lib.core import set_seed
-from s9lib.data import shapes_split
-from s9lib.ghost import ghost_
-from s9lib.learner import Callback, Learner
-from s9lib.loader import DataLoaders
-from s9lib.mix import cutmix, mixup
-from s9lib.optim import Lookahead, muon, sgd
-from s9lib.resnet import fastnet, resnet18
-from s9lib.tiers import _Fetch
+from s9lib.data.synthetic import shapes_split
+from s9lib.nets.ghost_norm import ghost_
+from s9lib.train.learner import Learner
+from s9lib.train.callbacks import Callback
+from s9lib.data.loader import DataLoaders
+from s9lib.train.mixup import cutmix, mixup
+from s9lib.train.optim import Lookahead, muon, sgd
+from s9lib.nets.resnet import resnet18
+from s9lib.nets.fastnet import fastnet
+from s9lib.data.loader import _Fetch
 
 cv2.setNumThreads(0)
 torch.set_num_threads(1)
