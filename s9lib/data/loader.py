@@ -260,7 +260,6 @@ class DataLoaders:
     ):
         self.train, self.test, self.valid, self.mean, self.std = train, test, valid, tuple(mean), tuple(std)
         self.eval, self.eval_name = (test, 'test') if valid is None else (valid, 'valid')
-        self.seed = train.seed
         self.classes, self.device, self.name = train.data.classes, train.device, train.data.name
         self.seed = train.seed                                           # the one seed of a run
         for name, dl in (('test', test), ('valid', valid)):
