@@ -60,7 +60,7 @@ CASES = {  # name: what differs from SGD on 90 images in batches of 32, two epoc
     'torch.compile (traced)': dict(compile='eager'),
     'Winograd convolutions': dict(model=lambda: winograd_(NET(), 1)),
     'mixed precision (bfloat16)': dict(amp=True),
-    'tier image, 2 workers': dict(dls=dict(tier='image', num_workers=2)),
+    'mode image, 2 workers': dict(dls=dict(mode='image', num_workers=2)),
     'alternating flip, smoothed labels': dict(dls=dict(alt_flip=True), loss_func=partial(F.cross_entropy, label_smoothing=.2)),
     'everything, 3 epochs': dict(EVERYTHING, n_epoch=3, dls=dict(alt_flip=True), model=lambda: ghost_(NET(), 16)),
 }

@@ -1,13 +1,14 @@
-"""Images per second of every tier of the loader and of three peers, with the same augmentation, on one core.
+"""Images per second of every mode of the loader and of three peers, with the same augmentation, on one core.
 
     python benchmarks/loader.py [--rounds 5] [--device cpu] [--out benchmarks/results/loader.md]
 
 The peers are a plain `DataLoader` over torchvision v2, one over Albumentations, and a loader in the style of airbench
-(arXiv 2404.00498), written here: all images as normalised floats, augmented an epoch at a time. The loaders take turns in every
-round, so that a busy machine slows all of them; the table gives the median of the rounds and the ratio to the plain
-Albumentations loader, taken round by round. On the CPU the clock is the processor time of this process, one thread: images per
-second of one core, whatever else runs. On a GPU it is the wall clock. What is done once for all epochs (floats, padding) is done
-in a first round that does not count. With `size` every loader resizes its batches by the antialiased bilinear rule.
+(arXiv 2404.00498), written here: all images as normalized floats, augmented an epoch at a time. The loaders take turns
+in every round, so that a busy machine slows all of them; the table gives the median of the rounds and the ratio to the
+plain Albumentations loader, taken round by round. On the CPU the clock is the processor time of this process, one
+thread: images per second of one core, whatever else runs. On a GPU it is the wall clock. What is done once for all
+epochs (floats, padding) is done in a first round that does not count. With `size` every loader resizes its batches by
+the antialiased bilinear rule.
 """
 import argparse
 import os
@@ -56,14 +57,15 @@ def torchvision_tfm(pad, hole):
 
 def albumentations_tfm(pad, hole):
     "The same pipeline written out by hand, as a user of Albumentations would."
-    cut = [A.CoarseDropout((1, 1), (hole, hole), (hole, hole), fill=tuple(round(255*m) for m in CIFAR10_MEAN), p=1)] if hole else []
+    fill = tuple(round(255*m) for m in CIFAR10_MEAN)
+    cut = [A.CoarseDropout((1, 1), (hole, hole), (hole, hole), fill=fill, p=1)] if hole else []
     tfm = A.Compose([A.HorizontalFlip(), A.Pad(pad, border_mode=cv2.BORDER_REFLECT_101), A.RandomCrop(32, 32), *cut,
                      A.Normalize(CIFAR10_MEAN, CIFAR10_STD), ToTensorV2()])
     return lambda im: tfm(image=im)['image']
 
 
 class Airbench:
-    "All images on the device as normalised floats; flip, translate and cut a whole epoch, then index it batch by batch."
+    "All images on the device as normalized floats; flip, shift and cut a whole epoch, then index it batch by batch."
     def __init__(self, data, pad, hole, device):
         mean, std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (CIFAR10_MEAN, CIFAR10_STD))
         x = torch.from_numpy(data.images).to(device).permute(0, 3, 1, 2).contiguous()
@@ -74,7 +76,7 @@ class Airbench:
         flip = (torch.rand(n, device=dev) < .5).view(-1, 1, 1, 1)
         x, out = torch.where(flip, self.padded.flip(-1), self.padded), torch.empty(n, 3, 32, 32, device=dev)
         shift = torch.randint(0, 2*r + 1, (2, n), device=dev)
-        if r <= 2:                                                       # airbench's choice: all shifts at once, or rows, then columns
+        if r <= 2:                               # airbench's choice: all shifts at once, or rows, then columns
             for sy in range(2*r + 1):
                 for sx in range(2*r + 1):
                     m = (shift[0] == sy) & (shift[1] == sx)
@@ -97,17 +99,20 @@ class Airbench:
 def contenders(preset, pad, hole, size, data, device):
     "Functions that run one epoch and return the number of images."
     small = data.subset(slice(0, 2000))                                  # enough for the slow ones
-    def resize(x): return x if size is None else F.interpolate(x, size=(size, size), mode='bilinear', antialias=True)
+    def resize(x):
+        return x if size is None else F.interpolate(x, size=(size, size), mode='bilinear', antialias=True)
     def plain(tfm):
         dl = DataLoader(PerImage(small, tfm), batch_size=BS, shuffle=True)
         return lambda e: sum(len(resize(x.to(device))) for x, _ in dl)
     def ours(mode, data):
         dl = Loader(data, train_tfms(preset), BS, True, mode=mode, device=device)
         return lambda e: sum(len(x) for x, _ in dl.batches(e, size=size))
-    air = Airbench(data.subset(slice(0, 10_000)), pad, hole, device)     # fewer images, smaller tensors: on a CPU that suits it
-    return {'torchvision v2, plain DataLoader': plain(torchvision_tfm(pad, hole)), 'Albumentations, plain DataLoader': plain(albumentations_tfm(pad, hole)),
+    air = Airbench(data.subset(slice(0, 10_000)), pad, hole, device)     # fewer images, smaller tensors suit a CPU
+    return {'torchvision v2, plain DataLoader': plain(torchvision_tfm(pad, hole)),
+            'Albumentations, plain DataLoader': plain(albumentations_tfm(pad, hole)),
             'in the style of airbench': lambda e: sum(len(resize(x)) for x in air(e)),
-            's9lib, tier image': ours('image', small), 's9lib, tier batch': ours('batch', small), 's9lib, tier device': ours('device', data)}
+            's9lib, mode image': ours('image', small), 's9lib, mode batch': ours('batch', small),
+            's9lib, mode device': ours('device', data)}
 
 
 def measure(runs, rounds, device):
@@ -125,16 +130,19 @@ def measure(runs, rounds, device):
 def chip():
     "The name of the processor."
     info = Path('/proc/cpuinfo')
-    names = [x.split(':', 1)[1].strip() for x in info.read_text().splitlines() if x.startswith('model name')] if info.exists() else []
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [x.split(':', 1)[1].strip() for x in lines if x.startswith('model name')]
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def head(a, device):
     "What ran, on what, with which versions."
     versions = ', '.join(f'{m.__name__} {m.__version__}' for m in (torch, torchvision, A, cv2, np))
-    where = f'{chip()}, one thread, processor time' if device.type == 'cpu' else f'{torch.cuda.get_device_name()}, wall clock'
+    cpu = device.type == 'cpu'
+    where = f'{chip()}, one thread, processor time' if cpu else f'{torch.cuda.get_device_name()}, wall clock'
     return [f'`OMP_NUM_THREADS=1 python benchmarks/loader.py --rounds {a.rounds} --device {a.device}`', '',
-            f'Python {platform.python_version()}, {versions}; {where}; batches of {BS} images of 32x32; median of {a.rounds} rounds.']
+            f'Python {platform.python_version()}, {versions}; {where}; batches of {BS} images of 32x32; '
+            f'median of {a.rounds} rounds.']
 
 
 def main():
@@ -145,15 +153,20 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(1); cv2.setNumThreads(1)
     g, device = keyed_rng(0), torch.device(a.device)
-    data = ImageData(g.integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8), g.integers(0, 10, 50_000), list('abcdefghij'))
+    images = g.integers(0, 256, (50_000, 32, 32, 3), dtype=np.uint8)
+    data = ImageData(images, g.integers(0, 10, 50_000), list('abcdefghij'))
     lines = head(a, device)
     for preset, pad, hole, size in (('light', 2, 0, None), ('standard', 4, 8, None), ('light', 2, 0, 24)):
         res = measure(contenders(preset, pad, hole, size, data, device), a.rounds, device)
         base = res['Albumentations, plain DataLoader']
         lines += ['', f"| `{preset}`{f', size={size}' if size else ''} | images/s | ratio |", '|---|--:|--:|']
-        lines += [f'| {k} | {statistics.median(v):,.0f} | {statistics.median(x/b for x, b in zip(v, base)):.1f} |' for k, v in res.items()]
+        for k, v in res.items():
+            ratio = statistics.median(x/b for x, b in zip(v, base))
+            lines.append(f'| {k} | {statistics.median(v):,.0f} | {ratio:.1f} |')
     print('\n'.join(lines))
-    if a.out: a.out.parent.mkdir(parents=True, exist_ok=True); a.out.write_text('# Loader\n\n' + '\n'.join(lines) + '\n')
+    if a.out:
+        a.out.parent.mkdir(parents=True, exist_ok=True)
+        a.out.write_text('# Loader\n\n' + '\n'.join(lines) + '\n')
 
 
 if __name__ == '__main__': main()

@@ -51,7 +51,7 @@ from s9lib.train.mixup import cutmix, mixup
 from s9lib.train.optim import Lookahead, muon, sgd
 from s9lib.nets.resnet import resnet18
 from s9lib.nets.fastnet import fastnet
-from s9lib.data.loader import _Fetch
+from s9lib.data.loader import WorkerDataset
 
 cv2.setNumThreads(0)
 torch.set_num_threads(1)
@@ -70,16 +70,16 @@ class Drops(nn.Module):
     def forward(self, x): return self.fc(self.drop(self.body(x).relu().amax((2, 3))))
 
 
-def config(name, opt=muon, net=None, tier='auto', workers=0, preset='standard', ghost=True, every=0., stop=False, **kw):
-    return dict(name=name, opt=opt, net=net, tier=tier, workers=workers, preset=preset, ghost=ghost, every=every, stop=stop, learner={**ALL, **kw})
+def config(name, opt=muon, net=None, mode='auto', workers=0, preset='standard', ghost=True, every=0., stop=False, **kw):
+    return dict(name=name, opt=opt, net=net, mode=tier, workers=workers, preset=preset, ghost=ghost, every=every, stop=stop, learner={**ALL, **kw})
 
 
 CONFIGS = [
-    config('tier image', tier='image', preset='assignment', mix=mixup),
-    config('tier image, 2 workers', tier='image', preset='assignment', workers=2, mix=cutmix),
-    config('tier batch', tier='batch', mix=cutmix, every=.05),
-    config('tier batch, 2 workers', tier='batch', workers=2, mix=mixup),
-    config('tier device', tier='device', mix=partial(cutmix, alpha=.5)),
+    config('mode image', mode='image', preset='assignment', mix=mixup),
+    config('mode image, 2 workers', mode='image', preset='assignment', workers=2, mix=cutmix),
+    config('mode batch', mode='batch', mix=cutmix, every=.05),
+    config('mode batch, 2 workers', mode='batch', workers=2, mix=mixup),
+    config('mode device', mode='device', mix=partial(cutmix, alpha=.5)),
     config('SGD, mixup, saved by the clock', opt=sgd, mix=mixup, every=.1, average=None, accum=1),
     config('dropout, early stopping', net=Drops, ghost=False, freeze=(), stop=True, opt=sgd),
 ]
@@ -87,7 +87,7 @@ CONFIGS = [
 
 def learner(cfg, data, folder, cbs=()):
     set_seed(0)
-    tail = dict(tier=cfg['tier'], num_workers=cfg['workers'], preset=cfg['preset'], valid_pct=.2 if cfg['stop'] else 0.)
+    tail = dict(mode=cfg['mode'], num_workers=cfg['workers'], preset=cfg['preset'], valid_pct=.2 if cfg['stop'] else 0.)
     dls = DataLoaders.from_data(*data, bs=BS, alt_flip=True, **tail)
     net = cfg['net']() if cfg['net'] else fastnet(widths=(8, 8, 8))
     stop = [EarlyStopping(1, min_delta=9.)] if cfg['stop'] else []
@@ -137,7 +137,7 @@ def is_checkpoint(p, *_): return str(p).endswith('.pt')
 
 def killed_in_worker(n, whom):
     "Kill, from within a loader worker that has made half of a batch, the run or the worker itself."
-    real, calls, pid = _Fetch.__getitems__, itertools.count(), os.getpid()
+    real, calls, pid = WorkerDataset.__getitems__, itertools.count(), os.getpid()
     def fetch(self, request):
         if os.getpid() == pid: return real(self, request)
         (epoch, idx), = request
@@ -145,7 +145,7 @@ def killed_in_worker(n, whom):
             real(self, [(epoch, idx[:len(idx)//2])])
             os.kill(pid if whom == 'run' else os.getpid(), signal.SIGKILL)
         return real(self, request)
-    _Fetch.__getitems__ = fetch
+    WorkerDataset.__getitems__ = fetch
 
 
 class KillAt(Callback):

@@ -107,7 +107,7 @@ def describe_run(
     return dict(
         format=2, seed=learn.seed, n_epoch=learn.n_epoch,
         data=f'{learn.dls.name} {t.data.checksum()}', n_train=len(t.data), bs=t.bs, drop_last=t.drop_last,
-        loader_seed=t.seed, tfms=[str(b.t) for b in t.plan.steps], alt_flip=t.alt_flip,
+        loader_seed=t.seed, tfms=[str(b.tfm) for b in t.pipeline.transforms], alt_flip=t.alt_flip,
         evaluated_on=f'{learn.dls.eval_name} {e.data.checksum()}',
         model=f'{type(m).__name__} {sum(p.numel() for p in m.parameters())}', architecture=arch,
         modules=describe_modules(m), loss=name(learn.loss_func), opt=name(learn.opt_func),
