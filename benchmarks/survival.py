@@ -13,6 +13,7 @@ import argparse
 import errno
 import hashlib
 import itertools
+import json
 import os
 import pickle
 import platform
@@ -39,24 +40,26 @@ import torch
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
-from s9lib.train.resume import CheckpointCallback, CSVLogger, EarlyStopping
-from s9lib.train.checkpoint import checkpoints, load_checkpoint, read_checkpoint
+import s9lib.train.learner
 from s9lib.core import set_seed
+from s9lib.data.loader import DataLoaders, WorkerDataset
 from s9lib.data.synthetic import shapes_split
+from s9lib.nets.fastnet import fastnet
 from s9lib.nets.ghost_norm import ghost_
+from s9lib.nets.resnet import resnet18
+from s9lib.train.callbacks import Callback, EarlyStopping
+from s9lib.train.checkpoint import checkpoints, load_checkpoint, read_checkpoint
+from s9lib.train.history import CSVLogger
 from s9lib.train.learner import Learner
-from s9lib.train.callbacks import Callback
-from s9lib.data.loader import DataLoaders
 from s9lib.train.mixup import cutmix, mixup
 from s9lib.train.optim import Lookahead, muon, sgd
-from s9lib.nets.resnet import resnet18
-from s9lib.nets.fastnet import fastnet
-from s9lib.data.loader import WorkerDataset
+from s9lib.train.resume import CheckpointCallback
 
 cv2.setNumThreads(0)
 torch.set_num_threads(1)
 EPOCHS, N, BS = 3, 112, 32                                       # four steps an epoch, the last one ragged
-ALL = dict(sizes=((1, 16), (1, 24)), freeze=(('conv1', 2),), l1=1e-5, clip=1., accum=2, average=partial(Lookahead, every=3))
+ALL = dict(progressive_sizes=((1, 16), (1, 24)), freeze=(('conv1', 2),), l1=1e-5, max_grad_norm=1., grad_accum=2,
+           averager=partial(Lookahead, every=3))
 
 
 # The runs
@@ -71,7 +74,8 @@ class Drops(nn.Module):
 
 
 def config(name, opt=muon, net=None, mode='auto', workers=0, preset='standard', ghost=True, every=0., stop=False, **kw):
-    return dict(name=name, opt=opt, net=net, mode=tier, workers=workers, preset=preset, ghost=ghost, every=every, stop=stop, learner={**ALL, **kw})
+    return dict(name=name, opt=opt, net=net, mode=mode, workers=workers, preset=preset, ghost=ghost, every=every,
+                stop=stop, learner={**ALL, **kw})
 
 
 CONFIGS = [
@@ -80,7 +84,7 @@ CONFIGS = [
     config('mode batch', mode='batch', mix=cutmix, every=.05),
     config('mode batch, 2 workers', mode='batch', workers=2, mix=mixup),
     config('mode device', mode='device', mix=partial(cutmix, alpha=.5)),
-    config('SGD, mixup, saved by the clock', opt=sgd, mix=mixup, every=.1, average=None, accum=1),
+    config('SGD, mixup, saved by the clock', opt=sgd, mix=mixup, every=.1, averager=None, grad_accum=1),
     config('dropout, early stopping', net=Drops, ghost=False, freeze=(), stop=True, opt=sgd),
 ]
 
@@ -167,9 +171,14 @@ def evaluating(learn, n):
     learn.validate = validate
 
 
+def in_step(n, kill):
+    "Die in the n-th step, before or after the weights are changed."
+    s9lib.train.learner.take_step = nth(n, s9lib.train.learner.take_step, kill)
+
+
 POINTS = {  # name -> (how often it is passed in a run, about; what to plant for the n-th time)
-    'within a step (backward done, weights not yet changed)': (12, lambda learn, n: setattr(learn, '_opt_step', nth(n, learn._opt_step, 'before'))),
-    'within a step (weights changed, averaging not yet)': (12, lambda learn, n: setattr(learn, '_opt_step', nth(n, learn._opt_step, 'after'))),
+    'within a step (backward done, weights not yet changed)': (12, lambda learn, n: in_step(n, 'before')),
+    'within a step (weights changed, averaging not yet)': (12, lambda learn, n: in_step(n, 'after')),
     'after a step, before it is saved': (12, lambda learn, n: learn.cbs.append(KillAt('after_batch', n, 39))),
     'in a save, temporary file half written': (14, lambda learn, n: setattr(Path, 'write_bytes', half_written(n))),
     'in a save, before fsync': (14, lambda learn, n: setattr(os, 'fsync', nth(n, os.fsync, 'before'))),
@@ -182,7 +191,7 @@ POINTS = {  # name -> (how often it is passed in a run, about; what to plant for
     'in an evaluation': (3, evaluating),
     'after an evaluation, before it is saved': (3, lambda learn, n: learn.cbs.append(KillAt('after_epoch', n, 39))),
     'after the save of an epoch, before the other callbacks': (3, lambda learn, n: learn.cbs.append(KillAt('after_epoch', n, 41))),
-    'while it locks the folder': (1, lambda learn, n: setattr(os, 'ftruncate', nth(0, os.ftruncate, 'after'))),
+    'while it locks the folder': (1, lambda learn, n: setattr(json, 'dump', nth(0, json.dump, 'before'))),
     'while it lets go of the folder': (1, lambda learn, n: setattr(Path, 'unlink', nth(0, Path.unlink, 'before', lambda p, *_: p.name == '.lock'))),
     'right after it was loaded': (1, lambda learn, n: learn.cbs.append(KillAt('before_fit', 0, 41))),
     'from a loader worker, in the middle of a batch': (5, lambda learn, n: killed_in_worker(n, 'run')),
@@ -430,6 +439,19 @@ def full_disk(seed, tmp, say):
 
 # What saving costs
 
+class TimedSaves(Callback):
+    "At the second step, save again and again under other numbers."
+    order = 41
+    def __init__(self, cb, rounds): self.cb, self.rounds, self.took = cb, rounds, []
+    def after_batch(self, learn):
+        if learn.step != 2: return
+        for learn.step in range(2, 2 + self.rounds):
+            start = time.perf_counter()
+            self.cb.write(learn)
+            self.took.append(time.perf_counter() - start)
+        learn.step = 2
+
+
 def cost(tmp, say, rounds=7):
     "Return rows of (what, MB, median seconds, largest) of a save, lock and deletion of the oldest included."
     rows = []
@@ -437,17 +459,10 @@ def cost(tmp, say, rounds=7):
         set_seed(0)
         cb = CheckpointCallback(tmp/'cost'/name[:5])
         dls = DataLoaders.from_data(*shapes_split(64, 10), bs=32, preset='none')
-        learn = Learner(dls, make(), opt_func=partial(muon, lr=.01), cbs=[cb], average=Lookahead)
-        took, end = [], learn._end_epoch
-        def timed():
-            for learn.step in range(2, 2 + rounds):
-                start = time.perf_counter()
-                cb._write(learn)
-                took.append(time.perf_counter() - start)
-            learn.step = 2
-            end()
-        learn._end_epoch = timed
+        learn = Learner(dls, make(), opt_func=partial(muon, lr=.01), cbs=[cb], averager=Lookahead)
+        learn.cbs.append(saves := TimedSaves(cb, rounds))
         learn.fit(1)
+        took = saves.took
         rows.append((name, checkpoints(cb.folder)[0].stat().st_size/1e6, statistics.median(took), max(took)))
         say(f'cost: {rows[-1]}')
         shutil.rmtree(cb.folder)
