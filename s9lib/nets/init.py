@@ -27,8 +27,8 @@ def whitening_(
     "Set the first filters to the whitening patches of `x` and their negatives; filters beyond them keep their values."
     ks, ni = conv.kernel_size[0], conv.in_channels
     if x.ndim != 4 or x.shape[1] != ni or min(x.shape[2:]) < ks:
-        raise ValueError(f"x of shape {tuple(x.shape)}: whitening_ expects images (n,{ni},h,w) of at least {ks}×{ks} px, "
-                         "normalised")
+        raise ValueError(f"x of shape {tuple(x.shape)}: whitening_ expects images (n,{ni},h,w) of at least {ks}×{ks} "
+                         "px, normalised")
     val, vec = _patch_eig(x, ks)
     w = (vec / (val + eps).sqrt()[:, None, None, None]).flip(0)       # largest eigenvalue first
     n = min(len(w), conv.out_channels//2)
