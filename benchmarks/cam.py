@@ -2,13 +2,14 @@
 
     python benchmarks/cam.py [--bs 64] [--runs 7] [--peers grad-cam torchcam captum] [--out benchmarks/results/cam.md]
 
-Every contestant is a process of its own, under its own Python (see `cam_peers.py`), with one thread. They wait for their turn:
-in each run all make the maps of the same batch one after another, never two at a time. The model is the CIFAR ResNet-18 in
-evaluation mode with random weights. Times are the CPU times of the processes, so that they mean something on a shared machine;
-the table gives the median over the runs of the ratio to the floor of the same run, with its range. FLOPs are counted and do not
-depend on the machine. Memory is the peak of the resident set (Linux) of a fresh process during one call above that after a call
-with one image. The floor is the least that a gradient map costs: one forward pass with the graph starting at the lowest layer
-asked for, and the gradients of the activations alone; it makes no maps.
+Every contestant is a process of its own, under its own Python (see `cam_peers.py`), with one thread. They wait for
+their turn: in each run all make the maps of the same batch one after another, never two at a time. The model is the
+CIFAR ResNet-18 in evaluation mode with random weights. Times are the CPU times of the processes, so that they mean
+something on a shared machine; the table gives the median over the runs of the ratio to the floor of the same run,
+with its range. FLOPs are counted and do not depend on the machine. Memory is the peak of the resident set (Linux) of
+a fresh process during one call above that after a call with one image. The floor is the least that a gradient map
+costs: one forward pass with the graph starting at the lowest layer asked for, and the gradients of the activations
+alone; it makes no maps.
 """
 import argparse
 import json
@@ -55,7 +56,8 @@ def ours(model, x, y, layers):
 def grad_cam(model, x, y, layers):
     from pytorch_grad_cam import GradCAM
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-    with GradCAM(model, [getattr(model, k) for k in layers]) as c: return c(x, [ClassifierOutputTarget(i) for i in y.tolist()])
+    targets = [ClassifierOutputTarget(i) for i in y.tolist()]
+    with GradCAM(model, [getattr(model, k) for k in layers]) as c: return c(x, targets)
 
 
 def torchcam(model, x, y, layers):
@@ -152,10 +154,13 @@ def measure(names, layers, bs, runs):
 
 def table(rows, layers, runs):
     base = rows[0][1]
-    out = [f"\n{', '.join(layers)}\n", '| | CPU time / floor, median of runs (range) | CPU s, median | FLOPs / forward | peak MiB |', '|---|---|---|---|---|']
+    out = [f"\n{', '.join(layers)}\n",
+           '| | CPU time / floor, median of runs (range) | CPU s, median | FLOPs / forward | peak MiB |',
+           '|---|---|---|---|---|']
     for name, times, fl, mib in rows:
         r = [t/b for t, b in zip(times, base)]
-        out.append(f"| {name} | {statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f}) | {statistics.median(times):.2f} | {fl:.3f} | {mib:.0f} |")
+        out.append(f"| {name} | {statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f}) | "
+                   f"{statistics.median(times):.2f} | {fl:.3f} | {mib:.0f} |")
     return out
 
 
@@ -169,9 +174,11 @@ def main():
     if a.worker: return work(a.worker, a.bs)
     names = [k for k in CONTESTANTS if k in ('floor', 's9lib', *a.peers)]
     versions = ', '.join(f"{k} {once(k, 1, 'version')}" for k in names[1:])
-    lines = ['# Grad-CAM: time, memory and arithmetic', '', f'`python benchmarks/cam.py --bs {a.bs} --runs {a.runs}`: {versions}; torch '
-             f'{torch.__version__.split("+")[0]}, Python {platform.python_version()}, {platform.system()}, one thread of {cpu()}. '
-             f'{a.bs} images 32×32 per call, n = {a.runs} interleaved runs after one to warm up, one process and environment for each package.']
+    lines = ['# Grad-CAM: time, memory and arithmetic', '',
+             f'`python benchmarks/cam.py --bs {a.bs} --runs {a.runs}`: {versions}; '
+             f'torch {torch.__version__.split("+")[0]}, Python {platform.python_version()}, {platform.system()}, '
+             f'one thread of {cpu()}. {a.bs} images 32×32 per call, n = {a.runs} interleaved runs '
+             'after one to warm up, one process and environment for each package.']
     for layers in (LAYERS[-1:], LAYERS): lines += table(measure(names, layers, a.bs, a.runs), layers, a.runs)
     text = '\n'.join(lines) + '\n'
     print(text)
