@@ -49,7 +49,7 @@ def correct_images(
     if masks is not None: masks = torch.from_numpy(np.ascontiguousarray(masks)).to(device)
     return x[i].to(device), pred[i].to(device), masks
 
-# %% ../../nbs/explain/09_benchmark.ipynb #01c823cc
+# %% ../../nbs/explain/09_benchmark.ipynb #c1ff56ae
 def score_maps(
     model,            # returns logits (n,c)
     x:torch.Tensor,   # (n,3,h,w), normalised
@@ -129,7 +129,7 @@ def map_makers(
                 out[('' if m is model else '(untrained) ') + f'{name} {layer}'] = f
     return out
 
-# %% ../../nbs/explain/09_benchmark.ipynb #3099d251
+# %% ../../nbs/explain/09_benchmark.ipynb #de2f8512
 def _score_model(model, data, methods, layers, n, n_grids, mean, std, n_steps):
     "Rows of one model: name -> metric -> mean; and the number of images."
     x, y, masks = correct_images(model, data, n, mean, std)

@@ -64,8 +64,11 @@ def weight_randomization(
 )->dict:                   # last child with new weights -> mean Spearman correlation with the map of `model`
     "Compare the maps of `model` with those of copies with random weights from the output backwards."
     trained = make_maps(model, x, target)
-    copies = {name: randomize_weights(model, i + 1, seed) for i, name in enumerate(_stages(model))}
-    return {name: spearman(trained, make_maps(m, x, target)).mean().item() for name, m in copies.items()}
+    out = {}
+    for i, name in enumerate(_stages(model)):
+        maps = make_maps(randomize_weights(model, i + 1, seed), x, target)
+        out[name] = spearman(trained, maps).mean().item()
+    return out
 
 # %% ../../nbs/explain/08_sanity.ipynb #c3e85c75
 def permuted_labels(
@@ -76,7 +79,7 @@ def permuted_labels(
     labels = data.labels[keyed_rng(seed).permutation(len(data))]
     return ImageData(data.images, labels, data.classes, data.masks, f'{data.name}, labels permuted')
 
-# %% ../../nbs/explain/08_sanity.ipynb #6a06b399
+# %% ../../nbs/explain/08_sanity.ipynb #71d3dd9c
 def label_randomization(
     model:nn.Module,      # trained on the true labels
     same,                 # model or list of models trained on the true labels from other seeds: the control
