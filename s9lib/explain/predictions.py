@@ -90,7 +90,7 @@ def share_higher(
     half = 1.96*np.sqrt(max(var, 0)/(n*m))
     return A, max(A - half, 0), min(A + half, 1)
 
-# %% ../../nbs/explain/10_predictions.ipynb #ba0a8dd2
+# %% ../../nbs/explain/10_predictions.ipynb #8faeb24d
 def accuracy_by_property(
     props:dict,        # name -> (n,) a number of each image, as from `image_properties`
     hits:np.ndarray,   # (n,) bool, predicted right
