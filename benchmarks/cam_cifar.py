@@ -1,21 +1,32 @@
-"""Which heat maps hold on CIFAR-10, where there are no masks: make_grids, deletion, insertion and ROAD on a trained network.
+"""Which heat maps hold on CIFAR-10, which has no masks: mosaics, deletion, insertion and ROAD on a trained network.
 
-    python benchmarks/cam_cifar.py CHECKPOINTS [--recipe fast] [--data cifar10] [--n 100] [--grids 100] [--out benchmarks/results/cam_cifar.md]
+    python benchmarks/cam_cifar.py CHECKPOINTS [--recipe fast] [--data cifar10] [--n 100] [--grids 100]
+                                   [--out benchmarks/results/cam_cifar.md]
 
-CHECKPOINTS is the folder that a run of the recipe left (`runs/…/checkpoints`). Nothing here is random but the choice of the images
-of a mosaic (seed 0) and the order of ties; the network is one, so there is no spread to report.
+CHECKPOINTS is the folder that a run of the recipe left (`runs/…/checkpoints`). Nothing here is random but the choice
+of the images of a mosaic (seed 0) and the order of ties; the network is one, so there is no spread to report.
 """
 import argparse
 from pathlib import Path
 
 import torch
 
-from s9lib.train.checkpoint import load_checkpoint
-from s9lib.data.dataset import CIFAR10_MEAN, CIFAR10_STD
-from s9lib.explain.benchmark import evaluate_cams
-from s9lib.data.transforms import normalize_images
-from s9lib.train.recipes import model_for
 from s9lib.data.cifar import load_data
+from s9lib.data.dataset import CIFAR10_MEAN, CIFAR10_STD
+from s9lib.data.transforms import normalize_images
+from s9lib.explain.benchmark import evaluate_cams
+from s9lib.train.checkpoint import load_checkpoint
+from s9lib.train.recipes import model_for
+
+
+@torch.no_grad()
+def accuracy(model, data, bs=500):
+    "Share of the images of `data` that `model` gets right, in a single view."
+    hits = 0
+    for i in range(0, len(data), bs):
+        pred = model(normalize_images(data.images[i:i+bs], CIFAR10_MEAN, CIFAR10_STD)).argmax(1).numpy()
+        hits += (pred == data.labels[i:i+bs]).sum()
+    return hits / len(data)
 
 
 def main():
@@ -29,12 +40,12 @@ def main():
     torch.set_num_threads(1)
     model, test = model_for(a.recipe), load_data(a.data)[1]
     model.load_state_dict(load_checkpoint(a.checkpoints)['model']); model.eval()
-    with torch.no_grad(): acc = sum((model(normalize_images(test.images[i:i+500], CIFAR10_MEAN, CIFAR10_STD)).argmax(1).numpy() == test.labels[i:i+500]).sum()
-                                    for i in range(0, len(test), 500)) / len(test)
+    acc = accuracy(model, test)
     methods = ('gradcam', 'gradcam++', 'hirescam', 'xgradcam', 'layercam', 'eigencam')
     scores = evaluate_cams(model, test, methods, a.layers, n=a.n, n_grids=a.grids)
-    text = (f"# Heat maps of a network on {test.name}\n\n`python benchmarks/cam_cifar.py CHECKPOINTS --recipe {a.recipe} --n {a.n} --grids {a.grids}`: "
-            f"recipe `{a.recipe}`, test accuracy {acc:.4f}, make_grids of 2×2 (chance 0.25), seed 0.\n\n{scores!r}\n")
+    command = f'python benchmarks/cam_cifar.py CHECKPOINTS --recipe {a.recipe} --n {a.n} --grids {a.grids}'
+    text = (f"# Heat maps of a network on {test.name}\n\n`{command}`: recipe `{a.recipe}`, test accuracy {acc:.4f}, "
+            f"mosaics of 2×2 (chance 0.25), seed 0.\n\n{scores!r}\n")
     print(text)
     if a.out: a.out.parent.mkdir(exist_ok=True); a.out.write_text(text, encoding='utf-8')
 
