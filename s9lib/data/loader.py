@@ -194,7 +194,7 @@ def batches(
     epoch:int=0,  # which epoch
     start:int=0,  # number of the first batch; those before it are not computed
     size=None,      # resize the batches to sz x sz pixels, or function of a batch's number that gives sz; None leaves them as they are
-    share=None,   # function of a batch's image numbers that gives those to load; None: all of them
+    shard=None,   # function of a batch's image numbers that gives those to load; None: all of them
 ):                # iterator over (xb, yb): float32 (n,3,h,w) channels_last, int64 (n,), both on the device
     "Give the batches of an epoch from batch `start` on."
     if epoch < 0 or not 0 <= start <= len(self):
@@ -204,7 +204,7 @@ def batches(
     order = self.order(epoch)[:self.n]
     steps = [order[i*self.bs:(i + 1)*self.bs] for i in range(start, len(self))]
     sides = [size(i) if callable(size) else size for i in range(start, len(self))]
-    return self._batches(epoch, steps if share is None else [share(idx) for idx in steps], sides)
+    return self._batches(epoch, steps if shard is None else [shard(idx) for idx in steps], sides)
 
 # %% ../../nbs/data/07_loader.ipynb #4958aaf1
 @patch
@@ -248,6 +248,7 @@ class DataLoaders:
     ):
         self.train, self.test, self.valid, self.mean, self.std = train, test, valid, tuple(mean), tuple(std)
         self.eval, self.eval_name = (test, 'test') if valid is None else (valid, 'valid')
+        self.seed = train.seed
         self.classes, self.device, self.name = train.data.classes, train.device, train.data.name
         for name, dl in (('test', test), ('valid', valid)):
             if dl and dl.data.classes != self.classes:
@@ -276,7 +277,7 @@ def from_data(
     preset:str='light',     # see `train_tfms`
     tfms=None,              # an `A.Compose` of one's own, instead of `preset`
     tfm_args:dict=None,     # options of `train_tfms` in place of those of `preset`: dict(pad=3)
-    valid_pct:float=0.,     # share of train held out as `valid`
+    valid_pct:float=0.,     # shard of train held out as `valid`
     seed:int=0,             # keys the split, the order and the augmentation
     device=None,            # where the batches go; None: `default_device()`
     mean:tuple=None,        # for Normalize; None: as in `tfms`, or CIFAR's constants for CIFAR, else of train

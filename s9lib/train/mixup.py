@@ -17,6 +17,7 @@ def mixed_loss(
     targets:list,      # (weight, labels (n,)) pairs, the weights sum to 1
 )->torch.Tensor:       # the mean loss, a scalar
     "Weigh the losses for each of the labels."
+    if not len(out): return out.sum()  # a piece of a batch without images
     if len(targets) == 1: return loss_func(out, targets[0][1])
     return sum(w*loss_func(out, y) for w,y in targets)
 
