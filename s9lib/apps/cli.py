@@ -16,13 +16,14 @@ import numpy as np
 import torch
 
 from .inference import load_model, save_model, SaveModelCallback
-from .report import write_report
+from .report import report as write_report
 from ..core import atomic_path, default_device
 from ..data.cifar import load_data
 from ..explain.overlay import plot_cams
 from ..images import save_fig
 from ..train.checkpoint import checkpoints
 from ..train.distributed import distributed
+from ..train.evaluator import SingleProcess
 from ..train.history import plot_history, ProgressCallback, save_history, save_metrics
 from ..train.recipes import choose_recipe, RECIPES, run_folder, run_metrics, run_seed
 from ..train.resume import CheckpointCallback, CSVLogger
@@ -102,8 +103,8 @@ def train_run(
     force:bool=False,  # go on although the folder holds a run of another recipe, seed or data set
 )->Path:               # folder of the run
     "Train a recipe, or go on with a run, and write its results."
-    device, seed = _device(device), run_seed(seed)
     with distributed() as strategy:
+        device, seed = _device(device), run_seed(seed)
         with strategy.rank0_first(): train, test = load_data(data)
         recipe = choose_recipe(train, device, recipe)
         out = run_folder(recipe, train, seed, out)
@@ -113,6 +114,7 @@ def train_run(
         print(f'{recipe.arch}, epochs: {recipe.epochs}, {recipe.flops(train)/1e15:.2g} PFLOP, on {device}; '
               f'the run is kept in {out}', flush=True)
         learn.fit()
+    learn.strategy = SingleProcess()  # the others are gone
     if strategy.is_main and not _finished(out): _write_results(learn, out)
     if strategy.is_main:
         print(f"finished, in {out}: {', '.join(_RESULTS)}\n"
@@ -256,7 +258,7 @@ The checkpoint is a run folder, its model.pt, which can be moved anywhere, or a 
 OUT gets one picture for each image, IMAGE-METHOD.png, and predictions.csv with all probabilities.
 status: 0 done, 1 some images could not be read or written, 2 change the command, 130 interrupted"""
 
-# %% ../../nbs/apps/04_cli.ipynb #e6db6812
+# %% ../../nbs/apps/04_cli.ipynb #b3a6d6b1
 def explain_parser()->ArgumentParser:
     "Make the parser of `s9_explain`."
     p = _parser('s9_explain', s9_explain.__doc__, _EXPLAIN)

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 
 from ..core import atomic_path, default_amp, default_device
-from ..data.transforms import valid_tfms
 from ..explain.cam import cam
-from ..images import cover_crop, crop_to_shape, read_image
+from ..images import crop_to_shape, read_image
 from ..train.callbacks import Callback
 from ..train.checkpoint import load_checkpoint
-from ..train.evaluator import predict_logits
+from ..train.evaluator import image_batch, predict_logits
 from ..train.recipes import build_model
 
 # %% ../../nbs/apps/01_inference.ipynb #1cc85fc4
@@ -80,11 +79,7 @@ class Explanation:
     maps:dict          # layer name -> (h,w) in [0,1]
     empty:dict         # layer name -> nothing speaks for the class: the map is all zeros
 
-# %% ../../nbs/apps/01_inference.ipynb #f56ab500
-def _input(im, hw, mean, std, device):
-    "The part of an image that a network for images of `hw` sees, as its input (1,3,h,w)."
-    return valid_tfms(mean, std)(image=cover_crop(im, hw))['image'][None].to(device)
-
+# %% ../../nbs/apps/01_inference.ipynb #81781508
 def _class_id(name, classes):
     "Index of a class, given by its name or index."
     if str(name) in classes: return classes.index(str(name))
@@ -125,7 +120,7 @@ class Predictor:
         tta:str='none',  # 'none' (single view), 'flip' (2 views) or 'six'
     )->tuple:            # name of the class, its probability, and all probabilities (c,)
         "Classify one image."
-        x = _input(read_image(im), self.hw, self.mean, self.std, self.device)
+        x = image_batch(im, self.hw, self.mean, self.std).to(self.device)
         probs = predict_logits(self.model, x, tta, self.amp).softmax(1)[0].cpu()
         i = int(probs.argmax())
         return self.classes[i], probs[i].item(), probs
@@ -138,8 +133,8 @@ class Predictor:
         largest:int=1024,       # longest side of the picture in pixels
     )->Explanation:
         "Classify an image and map the evidence for a class, at the image's own resolution."
-        im = read_image(im)
-        x, seen = _input(im, self.hw, self.mean, self.std, self.device), crop_to_shape(im, self.hw, largest)
+        x = image_batch(im, self.hw, self.mean, self.std).to(self.device)
+        seen = crop_to_shape(read_image(im), self.hw, largest)
         target = None if target is None else self.class_id(target)
         r = cam(self.model, x, layers, target, method, 'max', seen.shape[:2])
         maps, empty = {k: m[0].cpu().numpy() for k,m in r.maps.items()}, {k: bool(e[0]) for k,e in r.empty.items()}
