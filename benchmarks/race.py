@@ -40,7 +40,7 @@ STEPS, BS, BIAS = 200, 2000, 3/8  # steps, images a step, share of the steps in 
 
 
 def rival_net(dls):
-    "Network of airbench94_muon: 1.97 million parameters, of the first layer only the bias learns, norms have no scales."
+    "Network of airbench94_muon: 1.97 million parameters; of its first layer only the bias learns."
     model = fastnet(len(dls.classes), widths=(64, 256, 256), scale=1/256)
     model.fc.weight.data /= model.fc.weight.std()
     whitening_(model.conv1, torch.cat([xb for _, (xb, _) in zip(range(3), dls.train.batches())])[:5000])

@@ -77,8 +77,8 @@ def main():
     text = '\n'.join([
         '# Ways to compute a step', '',
         'Training steps of a recipe, in turns (`benchmarks/steps.py` says how): seconds against those of direct '
-        f'convolutions in single precision, median and range of {a.rounds} rounds. The ratios are of the machine named below; '
-        'another CPU may well lose.', '',
+        f'convolutions in single precision, median and range of {a.rounds} rounds. The ratios are of the machine named '
+        'below; another CPU may well lose.', '',
         f'| recipe | batch | px | direct, s a step | {" | ".join(a.ways)} |',
         f'|---|---:|---:|---:|{"---:|"*len(a.ways)}', *rows, '',
         f'`python benchmarks/steps.py {shlex.join(sys.argv[1:])}`; torch {torch.__version__}, '
