@@ -2,9 +2,9 @@
 
     python benchmarks/ablation.py speed87 --seeds 0 1 [--only averaged whitened]
 
-The last tenth of the training set, split per class and by seed, takes the place of the test set, which is not read. One row per
-run is kept in benchmarks/results/ablation.csv; a run that is there is not made again. The table over seeds is in ablation.md. The
-precision is that of the device (S9LIB_AMP=1: mixed).
+The last tenth of the training set, split per class and by seed, takes the place of the test set, which is not read.
+One row per run is kept in benchmarks/results/ablation.csv; a run that is there is not made again. The table over
+seeds is in ablation.md. The precision is that of the device (S9LIB_AMP=1: mixed).
 """
 import argparse
 import csv
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from s9lib.train.history import ProgressCallback
 from s9lib.core import atomic_path
-from s9lib.train.recipes import dls_for, fit_recipe, get_recipe, learner_for, recipe_flops
 from s9lib.data.cifar import load_data
+from s9lib.train.history import ProgressCallback
+from s9lib.train.recipes import get_recipe
 
 RESULTS = Path(__file__).parent/'results'
 
@@ -28,9 +28,10 @@ def variants(r):
     return {
         'as it is': r,
         'first layer not whitened, not frozen': replace(r, whiten=False, freeze=()),
-        'weights not averaged': replace(r, average=0),
-        f'weights averaged every {4*r.average} steps': replace(r, average=4*r.average),
-        'SGD with Nesterov momentum for the filters too (0.4, not tuned)': replace(r, opt='sgd', opt_args=dict(lr=.4), sched={'': ('piecewise', {})}),
+        'weights not averaged': replace(r, average_every=0),
+        f'weights averaged every {4*r.average_every} steps': replace(r, average_every=4*r.average_every),
+        'SGD with Nesterov momentum for the filters too (0.4, not tuned)':
+            replace(r, opt='sgd', opt_args=dict(lr=.4), sched={'': ('piecewise', {})}),
         f'filters at {lr/2:g} instead of {lr:g}': replace(r, opt_args={**rates, 'lr': lr/2}),
         'norm biases at 0.4, head at 0.1': replace(r, opt_args={**rates, 'lr_bias': .4, 'lr_head': .1}),
         'mirrored at random, not in turn': replace(r, alt_flip=False),
@@ -39,15 +40,16 @@ def variants(r):
         'crop of 4 pixels instead of 2, and cutout': replace(r, tfms='standard'),
         'momentum of the filters 0.85 instead of 0.6': replace(r, opt_args={**rates, 'momentum': .85}),
         f'batches of {bs}, rates times 1.4': replace(r, bs=bs, opt_args={k: 1.4*v for k,v in rates.items()}),
-        'two epochs at full size instead (about the same arithmetic)': replace(r, epochs=2, sizes=()),
+        'two epochs at full size instead (about the same arithmetic)': replace(r, epochs=2, progressive_sizes=()),
     }
 
 
 def run(r, seed, train, test):
     "Train once; the accuracy on what was held out and what else belongs in the row of the run."
-    learn = learner_for(r, dls_for(r, train, test, seed=seed, valid_pct=.1), seed=seed, cbs=[ProgressCallback(bar=False)])
-    acc = fit_recipe(learn)[-1]['valid_acc']
-    return dict(valid_acc=acc, n_train=len(learn.dls.train.data), pflop=recipe_flops(r, learn.dls.train.data)/1e15, precision=learn.precision,
+    dls = r.dataloaders(train, test, seed=seed, valid_pct=.1)
+    learn = r.learner(dls, cbs=[ProgressCallback(bar=False)])
+    acc, kept = learn.fit()[-1]['valid_acc'], dls.train.data
+    return dict(valid_acc=acc, n_train=len(kept), pflop=r.flops(kept)/1e15, precision=learn.precision,
                 threads=torch.get_num_threads(), torch=torch.__version__)
 
 
@@ -61,14 +63,18 @@ def keep(rows, path):
 def table(rows):
     "One line per variant: mean ± sd, and the difference to the recipe over the seeds that both have."
     by = {}
-    for r in rows: by.setdefault((r['recipe'], r['variant']), {})[r['seed']] = (100*float(r['valid_acc']), float(r['pflop']))
+    for r in rows:
+        runs = by.setdefault((r['recipe'], r['variant']), {})
+        runs[r['seed']] = 100*float(r['valid_acc']), float(r['pflop'])
     yield '| recipe | variant | n | held out, % | difference | PFLOP |'
     yield '|---|---|---:|---:|---:|---:|'
     for (recipe, variant), runs in by.items():
         acc, whole = [a for a,_ in runs.values()], by[recipe, 'as it is']
         diff = [a - whole[s][0] for s,(a,_) in runs.items() if s in whole]
         sd = f' ± {statistics.stdev(acc):.2f}' if len(acc) > 1 else ''
-        yield f"| {recipe} | {variant} | {len(acc)} | {statistics.mean(acc):.2f}{sd} | {statistics.mean(diff):+.2f} | {next(iter(runs.values()))[1]:.4f} |"
+        pflop = next(iter(runs.values()))[1]
+        yield (f'| {recipe} | {variant} | {len(acc)} | {statistics.mean(acc):.2f}{sd} | {statistics.mean(diff):+.2f} '
+               f'| {pflop:.4f} |')
 
 
 def main():
@@ -86,8 +92,10 @@ def main():
             print(f'{variant}, seed {seed}', flush=True)
             rows.append(dict(recipe=args.recipe, variant=variant, seed=str(seed), **run(r, seed, train, test)))
             keep(rows, path)
-    text = '\n'.join(['# What each part of a recipe is worth', '', 'Made by `python benchmarks/ablation.py`: 90 % of the training images are trained on, 10 % held out; the test set is not read. '
-                      'Each run is in ablation.csv. Where n is 1, a difference of a few tenths is within the noise of a run.', '', *table(rows), ''])
+    head = ('Made by `python benchmarks/ablation.py`: 90 % of the training images are trained on, 10 % held out; the '
+            'test set is not read. Each run is in ablation.csv. Where n is 1, a difference of a few tenths is within '
+            'the noise of a run.')
+    text = '\n'.join(['# What each part of a recipe is worth', '', head, '', *table(rows), ''])
     with atomic_path(RESULTS/'ablation.md') as tmp: tmp.write_text(text, encoding='utf-8')
     print(text)
 

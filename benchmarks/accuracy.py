@@ -2,8 +2,9 @@
 
     python benchmarks/accuracy.py fast --seeds 0 1 2
 
-The data are those of `load_data()` (S9LIB_DATA names others), the precision is that of the device (S9LIB_AMP=1: mixed). Each run lives in runs/ and goes on if it is interrupted.
-One row per run is kept in benchmarks/results/accuracy.csv, the table over seeds in benchmarks/results/accuracy.md.
+The data are those of `load_data()` (S9LIB_DATA names others), the precision is that of the device (S9LIB_AMP=1: mixed).
+Each run lives in runs/ and goes on if it is interrupted. One row per run is kept in benchmarks/results/accuracy.csv,
+the table over seeds in benchmarks/results/accuracy.md.
 """
 import argparse
 import csv
@@ -12,13 +13,12 @@ import platform
 import statistics
 from pathlib import Path
 
-from s9lib.train.resume import CheckpointCallback, CSVLogger
-from s9lib.train.checkpoint import checkpoints
-from s9lib.train.history import ProgressCallback
 from s9lib.core import atomic_path, default_device
-from s9lib.train.history import save_metrics
-from s9lib.train.recipes import dls_for, fit_recipe, get_recipe, learner_for, RECIPES, run_folder, run_metrics
 from s9lib.data.cifar import load_data
+from s9lib.train.checkpoint import checkpoints
+from s9lib.train.history import ProgressCallback, save_metrics
+from s9lib.train.recipes import get_recipe, RECIPES, run_folder, run_metrics
+from s9lib.train.resume import CheckpointCallback, CSVLogger
 
 RESULTS = Path(__file__).parent/'results'
 
@@ -27,11 +27,12 @@ def run(name, seed, train, test):
     "Train one recipe with one seed, or take up where it stopped; its metrics."
     recipe = get_recipe(name)
     out = run_folder(recipe, train, seed)
-    learn = learner_for(recipe, dls_for(recipe, train, test, seed=seed), seed=seed,
-                        cbs=[ProgressCallback(), CSVLogger(out/'history.csv'), CheckpointCallback(out/'checkpoints')])
-    fit_recipe(learn)
-    known = out/'metrics.json'                                        # of this run, if nothing was trained since: six passes over the test set
-    if not known.is_file() or known.stat().st_mtime < checkpoints(out/'checkpoints')[0].stat().st_mtime: save_metrics(run_metrics(learn), known)
+    cbs = [ProgressCallback(), CSVLogger(out/'history.csv'), CheckpointCallback(out/'checkpoints')]
+    learn = recipe.learner(recipe.dataloaders(train, test, seed=seed), cbs=cbs)
+    learn.fit()
+    known, last = out/'metrics.json', checkpoints(out/'checkpoints')[0]
+    if not known.is_file() or known.stat().st_mtime < last.stat().st_mtime:  # six passes over the test set, made once
+        save_metrics(run_metrics(learn), known)
     return json.loads(known.read_text())
 
 
@@ -42,8 +43,12 @@ def processor():
 
 
 def keep(new):
-    "Put the metrics of a run in accuracy.csv, in the order of recipe, data, precision and seed, and write accuracy.md from all of it; its text."
-    new = {k: str(v) for k, v in {**new, 'machine': f'{processor()}, {platform.system()}'}.items()}  # as the file gives them
+    """Put the metrics of a run in accuracy.csv and write accuracy.md from all of it; its text.
+
+    The rows are in the order of recipe, data, precision and seed.
+    """
+    new = dict(new, machine=f'{processor()}, {platform.system()}')
+    new = {k: str(v) for k, v in new.items()}  # as the file gives them
     path = RESULTS/'accuracy.csv'
     rows = list(csv.DictReader(open(path))) if path.exists() else []
     rows = [r for r in rows if any(r[k] != new[k] for k in ('recipe', 'data', 'precision', 'seed'))] + [new]
@@ -52,24 +57,30 @@ def keep(new):
         out = csv.DictWriter(f, rows[0].keys(), lineterminator='\n')
         out.writeheader()
         out.writerows(rows)
-    text = '\n'.join(['Made by `python benchmarks/accuracy.py RECIPE --seeds …`; every run is in accuracy.csv, with its seed, time, arithmetic and machine. PFLOP: '
-                      "the arithmetic of training if every convolution is direct, as others count it; carried out: what the run really did, less where a recipe uses Winograd's method.", '', *table(rows), ''])
+    head = ('Made by `python benchmarks/accuracy.py RECIPE --seeds …`; every run is in accuracy.csv, with its seed, '
+            'time, arithmetic and machine. PFLOP: the arithmetic of training if every convolution is direct, as others '
+            'count it; '
+            "carried out: what the run really did, less where a recipe uses Winograd's method.")
+    text = '\n'.join([head, '', *table(rows), ''])
     with atomic_path(RESULTS/'accuracy.md') as tmp: tmp.write_text(text, encoding='utf-8')
     return text
 
 
 def table(rows):
     "One line per recipe, data and device: mean ± sd over its seeds."
-    def spread(values): return f'{100*statistics.mean(values):.2f} ± {100*statistics.stdev(values):.2f}' if len(values) > 1 else f'{100*values[0]:.2f}'
-    groups = {}
-    for r in rows: groups.setdefault((r['recipe'], r['data'], r['device'], r['threads'], r['precision'], r['torch']), []).append(r)
-    yield '| recipe | data | n | single view, % | six views, % | training, s | PFLOP | carried out | device | precision | torch |'
+    def spread(values):
+        sd = f' ± {100*statistics.stdev(values):.2f}' if len(values) > 1 else ''
+        return f'{100*statistics.mean(values):.2f}{sd}'
+    groups, keys = {}, ('recipe', 'data', 'device', 'threads', 'precision', 'torch')
+    for r in rows: groups.setdefault(tuple(r[k] for k in keys), []).append(r)
+    yield ('| recipe | data | n | single view, % | six views, % | training, s | PFLOP | carried out '
+           '| device | precision | torch |')
     yield '|---|---|---:|---:|---:|---:|---:|---:|---|---|---|'
     for (recipe, data, device, threads, precision, torch), rs in groups.items():
         acc, six, sec = ([float(r[k]) for r in rs] for k in ('test_acc', 'test_acc_six', 'train_seconds'))
-        yield (f"| {recipe} | {data} | {len(rs)} | {spread(acc)} | {spread(six)} | {statistics.mean(sec):.0f} | {int(rs[0]['flops'])/1e15:.4f} "
-               f"| {int(rs[0]['flops_done'])/1e15:.4f} "
-               f'| {device}, {threads} threads | {precision} | {torch} |')
+        flops, done = (int(rs[0][k])/1e15 for k in ('flops', 'flops_done'))
+        yield (f'| {recipe} | {data} | {len(rs)} | {spread(acc)} | {spread(six)} | {statistics.mean(sec):.0f} '
+               f'| {flops:.4f} | {done:.4f} | {device}, {threads} threads | {precision} | {torch} |')
 
 
 def main():

@@ -2,10 +2,11 @@
 
     python benchmarks/overhead.py [--rounds 7] [--out benchmarks/results/overhead.md]
 
-Both read the same loader. The bare loop has five lines and counts nothing; the Learner sets the learning rate, sums loss, accuracy
-and images, and looks for a loss that is not finite. In every round the two take turns, the first of them alternating, each for the
-same steps of an epoch; the table gives the median and the range of the rounds' ratios. On the CPU the clock is the processor time
-(user and system) of this process on one thread, so other programs do not count; on a GPU it is the wall clock after a synchronisation.
+Both read the same loader. The bare loop has five lines and counts nothing; the Learner sets the learning rate, sums
+loss, accuracy and images, and looks for a loss that is not finite. In every round the two take turns, the first of
+them alternating, each for the same steps of an epoch; the table gives the median and the range of the rounds' ratios.
+On the CPU the clock is the processor time (user and system) of this process on one thread, so other programs do not
+count; on a GPU it is the wall clock after a synchronisation.
 """
 import argparse
 import os
@@ -23,12 +24,12 @@ import torch
 import torch.nn.functional as F
 
 from s9lib.core import default_device, set_seed
-from s9lib.train.learner import Learner
 from s9lib.data.loader import synth_dls
-from s9lib.train.optim import sgd
-from s9lib.train.checks import keep_memory
-from s9lib.nets.resnet import resnet18
 from s9lib.nets.fastnet import fastnet
+from s9lib.nets.resnet import resnet18
+from s9lib.train.checks import keep_memory
+from s9lib.train.learner import Learner
+from s9lib.train.optim import sgd
 
 
 def clock(device):
@@ -60,7 +61,7 @@ def measure(make, dls, device, rounds):
         for name in ('bare', 'learner')[::1 if r % 2 else -1]:
             start = clock(device)
             if name == 'bare': bare(dls, model, opt)
-            else: learn._one_epoch()
+            else: learn.one_epoch()
             took[name] = clock(device) - start
         learn.epoch += 1
         pairs.append((took['bare'], took['learner']))
@@ -75,20 +76,26 @@ def main():
     device = default_device()
     if device.type == 'cpu': keep_memory()
     rows = []
-    for name, make, bs, steps in (('resnet18', resnet18, 64, 2), ('fastnet', fastnet, 500, 2), ('fastnet', fastnet, 64, 12),
-                                  ('fastnet, widths 8', partial(fastnet, widths=(8, 8, 8)), 64, 40)):
+    cases = (('resnet18', resnet18, 64, 2), ('fastnet', fastnet, 500, 2), ('fastnet', fastnet, 64, 12),
+             ('fastnet, widths 8', partial(fastnet, widths=(8, 8, 8)), 64, 40))
+    for name, make, bs, steps in cases:
         pairs = measure(make, synth_dls(n=bs*steps, n_test=10, bs=bs, device=device, preset='none'), device, a.rounds)
         ratios = [b/x for x, b in pairs]
         per_step = 1e3*statistics.median(b - x for x, b in pairs)/steps
         rows.append(f"| {name} | {bs} | {1e3*statistics.median(x for x, _ in pairs)/steps:.1f} | {per_step:+.2f} | "
-                    f"{100*(statistics.median(ratios) - 1):+.1f} % | {100*(min(ratios) - 1):+.1f} to {100*(max(ratios) - 1):+.1f} % |")
+                    f"{100*(statistics.median(ratios) - 1):+.1f} % | "
+                    f"{100*(min(ratios) - 1):+.1f} to {100*(max(ratios) - 1):+.1f} % |")
         print(rows[-1], flush=True)
     hw = torch.cuda.get_device_name() if device.type == 'cuda' else f'{platform.machine()}, one thread'
-    head = ['# Overhead of the Learner', '', 'Training steps with the Learner against the barest PyTorch loop with the same model, images and optimiser '
+    head = ['# Overhead of the Learner', '',
+            'Training steps with the Learner against the barest PyTorch loop with the same model, images and optimiser '
             '(`benchmarks/overhead.py` says what each does).', '',
-            '| network | batch | bare, ms a step | difference, ms a step | overhead, median | range |', '|---|---:|---:|---:|---:|---:|']
-    foot = ['', f"n = {a.rounds} pairs, interleaved; clock: {'wall' if device.type == 'cuda' else 'processor time, user and system'}.",
-            '', f"`python benchmarks/overhead.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, Python {platform.python_version()}, {platform.system()} {hw}, 32 px images."]
+            '| network | batch | bare, ms a step | difference, ms a step | overhead, median | range |',
+            '|---|---:|---:|---:|---:|---:|']
+    clocks = 'wall' if device.type == 'cuda' else 'processor time, user and system'
+    foot = ['', f'n = {a.rounds} pairs, interleaved; clock: {clocks}.', '',
+            f"`python benchmarks/overhead.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, "
+            f'Python {platform.python_version()}, {platform.system()} {hw}, 32 px images.']
     if a.out:
         a.out.parent.mkdir(parents=True, exist_ok=True)
         a.out.write_text('\n'.join([*head, *rows, *foot]) + '\n', encoding='utf-8')

@@ -2,10 +2,11 @@
 
     python benchmarks/steps.py [--rounds 5] [--ways Winograd 'mixed precision'] [--out benchmarks/results/steps.md]
 
-The ways are Winograd's method for 3x3 filters (s9lib.nets.winograd) and mixed precision. A CPU with wide vectors is good at direct convolutions,
-one that multiplies bfloat16 natively gains from mixed precision, another loses, and only a measurement tells. The steps are those of a
-recipe: forward, loss, backward, optimiser. In every round the ways take turns on the wall clock, the first of them alternating; the table
-gives the median and the range of the rounds' ratios.
+The ways are Winograd's method for 3x3 filters (s9lib.nets.winograd) and mixed precision. A CPU with wide vectors is
+good at direct convolutions, one that multiplies bfloat16 natively gains from mixed precision, another loses, and only
+a measurement tells. The steps are those of a recipe: forward, loss, backward, optimiser. In every round the ways take
+turns on the wall clock, the first of them alternating; the table gives the median and the range of the rounds'
+ratios.
 """
 import argparse
 import os
@@ -24,28 +25,30 @@ import torch
 import accuracy
 from s9lib.core import atomic_path, default_device, set_seed
 from s9lib.data.loader import synth_dls
-from s9lib.train.recipes import get_recipe, learner_for
+from s9lib.train.recipes import get_recipe
 
-WAYS = {'direct': dict(winograd=False, amp=False), 'Winograd': dict(winograd=True, amp=False), 'mixed precision': dict(winograd=False, amp=True)}
-CASES = ('resnet18', 128, 32), ('resnet18', 128, 24), ('speed94', 500, 32), ('speed94', 500, 24), ('fast', 500, 32), ('speed87', 125, 24)  # recipe, batch, px
+WAYS = {'direct': dict(winograd=False, amp=False), 'Winograd': dict(winograd=True, amp=False),
+        'mixed precision': dict(winograd=False, amp=True)}
+CASES = (('resnet18', 128, 32), ('resnet18', 128, 24), ('speed94', 500, 32), ('speed94', 500, 24), ('fast', 500, 32),
+         ('speed87', 125, 24))  # recipe, batch, px
 
 
 def measure(name, bs, size, ways, rounds, steps=2):
     "Seconds a step of each way, for each round; the first round warms up and is left out."
-    recipe = replace(get_recipe(name), bs=bs, sizes=((rounds + 1, size),), freeze=(), epochs=rounds + 1)
+    recipe = replace(get_recipe(name), bs=bs, progressive_sizes=((rounds + 1, size),), freeze=(), epochs=rounds + 1)
     dls = synth_dls(n=recipe.bs*steps, n_test=10, bs=recipe.bs, device=default_device(), preset='none')
     learners = {}
     for way in ways:
         o = WAYS[way]
         set_seed(0)
-        learners[way] = learner_for(replace(recipe, winograd=o['winograd']), dls, amp=o['amp'])
+        learners[way] = replace(recipe, winograd=o['winograd']).learner(dls, amp=o['amp'])
         learners[way]._setup(rounds + 1, None, lambda step, n_steps: .1)
     table = []
     for r in range(rounds + 1):
         took = {}
         for way, learn in list(learners.items())[::1 if r % 2 else -1]:
             start = time.perf_counter()
-            learn._one_epoch()
+            learn.one_epoch()
             if learn.device.type == 'cuda': torch.cuda.synchronize()
             learn.epoch, took[way] = learn.epoch + 1, (time.perf_counter() - start)/steps
         table.append(took)
@@ -55,7 +58,8 @@ def measure(name, bs, size, ways, rounds, steps=2):
 def main():
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument('--rounds', type=int, default=5)
-    args.add_argument('--ways', nargs='+', default=list(WAYS)[1:], choices=list(WAYS)[1:], help='to compare with direct convolutions')
+    args.add_argument('--ways', nargs='+', default=list(WAYS)[1:], choices=list(WAYS)[1:],
+                      help='to compare with direct convolutions')
     args.add_argument('--out', type=Path)
     a = args.parse_args()
     rows = []
@@ -68,11 +72,17 @@ def main():
         rows.append(f'| {name} | {bs} | {size} | ' + ' | '.join(cells) + ' |')
         print(rows[-1], flush=True)
     device = default_device()
-    hw = torch.cuda.get_device_name() if device.type == 'cuda' else f'{accuracy.processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
-    text = '\n'.join(['# Ways to compute a step', '', 'Training steps of a recipe, in turns (`benchmarks/steps.py` says how): seconds against those of direct convolutions in single '
-                      f'precision, median and range of {a.rounds} rounds. The ratios are of the machine named below; another CPU may well lose.', '',
-                      f'| recipe | batch | px | direct, s a step | {" | ".join(a.ways)} |', f'|---|---:|---:|---:|{"---:|"*len(a.ways)}', *rows, '',
-                      f"`python benchmarks/steps.py {shlex.join(sys.argv[1:])}`; torch {torch.__version__}, Python {platform.python_version()}, {platform.system()}, {hw}.", ''])
+    cpu = f'{accuracy.processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
+    hw = torch.cuda.get_device_name() if device.type == 'cuda' else cpu
+    text = '\n'.join([
+        '# Ways to compute a step', '',
+        'Training steps of a recipe, in turns (`benchmarks/steps.py` says how): seconds against those of direct '
+        f'convolutions in single precision, median and range of {a.rounds} rounds. The ratios are of the machine named '
+        'below; another CPU may well lose.', '',
+        f'| recipe | batch | px | direct, s a step | {" | ".join(a.ways)} |',
+        f'|---|---:|---:|---:|{"---:|"*len(a.ways)}', *rows, '',
+        f'`python benchmarks/steps.py {shlex.join(sys.argv[1:])}`; torch {torch.__version__}, '
+        f'Python {platform.python_version()}, {platform.system()}, {hw}.', ''])
     if a.out:
         with atomic_path(a.out) as tmp: tmp.write_text(text, encoding='utf-8')
 
