@@ -14,7 +14,7 @@ find_python() {
     for p in ${PYTHON:-python3 python python3.14 python3.15}; do
         suits "$p" '(3,14)' '(3,99)' && { echo "$p"; return; }
     done
-    echo "No Python among ${PYTHON:-python3, python} makes environments: s9lib needs 3.10 to 3.13 with its venv module" \
+    echo "No Python among ${PYTHON:-python3, python} makes environments: s9lib needs 3.10 to 3.13 with venv" \
         "(https://www.python.org; Debian: apt install python3-venv). Name it: make PYTHON=/path/to/it" >&2
     return 1
 }
