@@ -18,11 +18,11 @@ WANTED = {'20_cifar10.ipynb': {'20_cifar10.html': 1, 'history.csv': 1, 'metrics.
 START = multiprocessing.get_context('forkserver' if os.name != 'nt' else 'spawn')
 START.set_forkserver_preload(['torch', 'torchvision', 'albumentations', 'cv2', 'matplotlib.pyplot', 'nbdev.test'])
 
-def clean_env(cache):
-    "Settings of the user's that could change a result are left out; caches go to `cache`; one core for each process."
-    env = {k: v for k, v in os.environ.items() if not k.startswith('S9LIB_') or k == 'S9LIB_DEVICE'}
-    folders = dict.fromkeys(['XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'IPYTHONDIR', 'MPLCONFIGDIR'], cache)
-    return {**env, **folders, 'NO_ALBUMENTATIONS_UPDATE': '1', 'OMP_NUM_THREADS': '1'}
+def isolate(cache):
+    "Settings of the user's that could change a result go; caches go to `cache`; one core for each process."
+    for k in [k for k in os.environ if k.startswith('S9LIB_') and k != 'S9LIB_DEVICE']: del os.environ[k]
+    os.environ.update(dict.fromkeys(['XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'IPYTHONDIR', 'MPLCONFIGDIR'], cache),
+                      NO_ALBUMENTATIONS_UPDATE='1', OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
 
 def plain(text): return re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', text)  # without a terminal's colours
 
@@ -81,7 +81,7 @@ def main():
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background jobs inherit that it is ignored
     start = time.time()
     with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(os.cpu_count()) as ex:
-        os.environ.clear() or os.environ.update(clean_env(cache))
+        isolate(cache)
         passed = [check.report(*f.result()) for f in as_completed([ex.submit(timed, *j) for j in jobs()])]
     print(f'{time.time() - start:.0f} s\n{sum(passed)} passed, {len(passed) - sum(passed)} failed')
     sys.exit(not all(passed))
