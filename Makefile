@@ -2,7 +2,8 @@
 # Kept to what GNU make 3.81 (macOS) understands.
 VENV  ?= .venv
 NB    ?= nbs/20_cifar10.ipynb
-PAGES ?= $(filter-out $(NB), $(sort $(wildcard nbs/[0-9]*.ipynb)))
+FINAL := nbs/20_cifar10.ipynb nbs/21_photos.ipynb
+PAGES ?= $(filter-out $(FINAL), $(shell find nbs -name '[0-9]*.ipynb' -not -path '*/.*' | sort))
 
 ifeq ($(OS),Windows_NT)
 PY := $(VENV)/Scripts/python.exe
@@ -19,7 +20,7 @@ unexport MPLBACKEND PYTHONPATH PYTHONHOME PIP_USER
 $(shell [ "`cat '$(READY)' 2>/dev/null`" = '$(CURDIR)' ] && '$(PY)' -c '' 2>/dev/null || rm -f '$(READY)')
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test export check readme notebooks notebook clean-notebooks addresses docs hooks clean
+.PHONY: help env train test export check readme notebooks notebook clean-notebooks addresses docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -43,29 +44,26 @@ check: $(READY)  ## the checks alone (part of make test)
 readme: $(READY)  ## write README.md from nbs/index.ipynb
 	@$(PY) tools/readme.py
 
-notebooks: $(READY)  ## run the numbered pages again and store their outputs (PAGES="nbs/08_learner.ipynb" for some)
+notebooks: $(READY)  ## run the numbered pages again and store their outputs (PAGES="nbs/train/08_learner.ipynb" for some)
 	@$(PY) tools/run_notebook.py --inplace $(PAGES)
 
-notebook: $(READY)  ## run the final notebook in place and store its outputs
+notebook: $(READY)  ## run the final notebook in place and store its outputs (NB=nbs/21_photos.ipynb: another)
 	@$(PY) tools/run_notebook.py --inplace $(NB)
 
 clean-notebooks: $(READY)  ## strip what is not worth storing from the notebooks (not the outputs)
 	@$(PY) -c 'from nbdev.clean import nbdev_clean; nbdev_clean()'
 
-addresses: $(READY)  ## after a change of user, repo or branch in settings.ini: correct every address
-	@$(PY) tools/addresses.py --write
+addresses: $(READY)  ## badges, install cells and links as user, repo and branch of settings.ini say
+	@$(PY) tools/openings.py --write
 
 docs: $(READY)  ## build the site in _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto (https://quarto.org/docs/get-started); everything else works without it"; exit 1; }
 	@touch README.md  # newer than index.ipynb, so that nbdev lets ours stand
 	@PATH="$(abspath $(dir $(PY))):$$PATH" $(PY) -c 'from nbdev.quarto import nbdev_docs; nbdev_docs()'
 
-hooks: $(READY)  ## git and Jupyter hooks that clean and merge notebooks (work only while .venv is active)
-	@$(PY) tools/hooks.py --install
-	@PATH="$(abspath $(dir $(PY))):$$PATH" $(PY) -c 'from nbdev.clean import nbdev_install_hooks; nbdev_install_hooks()'
-
 clean:  ## remove what can be made again (not runs/, not .venv)
-	rm -rf _docs _proc build dist *.egg-info tools/__pycache__ s9lib/__pycache__
+	rm -rf _docs _proc build dist *.egg-info
+	find s9lib tools -name __pycache__ -prune -exec rm -rf {} +
 
 # The stamp is written last: an install that was interrupted starts again.
 $(READY): constraints.txt settings.ini setup.py tools/make_env.sh

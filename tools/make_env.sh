@@ -14,14 +14,8 @@ find_python() {
     for p in ${PYTHON:-python3 python python3.14 python3.15}; do
         suits "$p" '(3,14)' '(3,99)' && { echo "$p"; return; }
     done
-    for p in ${PYTHON:-python3 python}; do
-        v=$("$p" -c 'import sys; print(sys.version.split()[0])' 2>/dev/null) || continue
-        "$p" -c 'import sys; sys.exit(sys.version_info < (3,10))' 2>/dev/null &&
-            { echo "$p is Python $v but cannot make environments: install its venv module (Debian, Ubuntu: apt install python3-venv)" >&2; return 1; }
-        echo "$p is Python $v: s9lib needs 3.10 to 3.13. Install one (https://www.python.org) or name it: make PYTHON=/path/to/python3.12" >&2
-        return 1
-    done
-    echo "No Python found under the names ${PYTHON:-python3, python}: s9lib needs 3.10 to 3.13 (https://www.python.org), or make PYTHON=/path/to/python" >&2
+    echo "No Python among ${PYTHON:-python3, python} makes environments: s9lib needs 3.10 to 3.13 with venv" \
+        "(https://www.python.org; Debian: apt install python3-venv). Name it: make PYTHON=/path/to/it" >&2
     return 1
 }
 
@@ -30,6 +24,6 @@ if ! "$py" -m pip --version >/dev/null 2>&1; then
     echo "Making $venv with $("$python" --version) ($(command -v "$python"))"
     "$python" -m venv --clear "$venv"
 fi
-echo "Installing s9lib and its tested versions (constraints.txt) into $venv: some minutes and up to 6 GB the first time"
+echo "Installing s9lib and its tested versions (constraints.txt) into $venv: minutes and up to 6 GB the first time"
 "$py" -m pip install --disable-pip-version-check --no-input -q -c constraints.txt pip
 exec "$py" -m pip install --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'

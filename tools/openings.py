@@ -1,91 +1,100 @@
-"""The first cells of every page: the title alone, a badge that opens the page in Colab, and the hidden cell that installs the library there.
+"""The repository's address stands in settings.ini alone: badges, install cells and links follow it.
 
-    python tools/openings.py                          # list the pages that lack something
-    python tools/openings.py --write                  # give it to them
-    python tools/openings.py --write nbs/00_core.ipynb
+    python tools/openings.py           # list the files that differ
+    python tools/openings.py --write   # correct them (`make addresses`)
 
-The title's cell becomes the head of the page on the site, and nbdev drops what else stands in it: the introduction gets a cell of its own.
-On Colab torch and the rest stay as Colab has them; only albumentations is held at the version of constraints.txt, because a newer one means something else.
-Cells that are there keep their ids and outputs.
+Every page opens with a cell of title and subtitle and nothing else (nbdev makes the head of the site's page of it and
+drops the rest); numbered pages go on with a badge that opens them in Colab and a hidden cell that installs the library
+there. Colab keeps its own torch; albumentations is held at the version of constraints.txt, a newer one means something
+else. Cells that are there keep their ids and outputs.
 """
-import argparse
-import hashlib
-import json
-import re
-import sys
+import configparser, hashlib, json, re, sys
 from pathlib import Path
 
-import addresses
-
+SKIP = {'.git', '.venv', 'runs', '_docs', '_proc', 'build', 'dist', '__pycache__', '.ipynb_checkpoints'}
 TITLE = re.compile(r'(# [^\n]+\n\n> [^\n]+)\n\n(.+)', re.S)
-BADGE = '[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/nbs/{page})'
+BADGE = ('[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
+         '(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/nbs/{page})')
 INSTALL = """#| hide
 #| eval: false
-! [ -e /content ] && curl -sL https://raw.githubusercontent.com/{user}/{repo}/{branch}/constraints.txt | grep -E '^(albumentations|albucore)==' > /tmp/constraints.txt \
-&& pip install -q -c /tmp/constraints.txt git+https://github.com/{user}/{repo}@{branch}"""
+! [ -e /content ] && curl -sL https://raw.githubusercontent.com/{user}/{repo}/{branch}/constraints.txt | \
+grep -E '^(albumentations|albucore)==' > /tmp/constraints.txt && \
+pip install -q -c /tmp/constraints.txt git+https://github.com/{user}/{repo}@{branch}"""
 DRIVE = """
-# To keep the run in your Drive: from google.colab import drive; drive.mount('/content/drive'); import os; os.environ['S9LIB_OUT'] = '/content/drive/MyDrive/s9lib'"""
-FINAL = '20_cifar10.ipynb'
+# To keep the run in your Drive: from google.colab import drive; drive.mount('/content/drive'); \
+import os; os.environ['S9LIB_OUT'] = '/content/drive/MyDrive/s9lib'"""
+FINAL = '20_cifar10.ipynb', '21_photos.ipynb'  # the final notebooks
 
+def settings(root):
+    "The one section of settings.ini."
+    ini = configparser.ConfigParser(delimiters=['='])
+    ini.read(root/'settings.ini', encoding='utf-8')
+    return ini['DEFAULT']
+
+def tree(root):
+    "Every file of the repository that people write."
+    for p in sorted(root.iterdir()):
+        if p.name in SKIP or p.name.endswith('.egg-info'): continue
+        if p.is_dir(): yield from tree(p)
+        else: yield p
+
+def follow(text, cfg):
+    "Return `text` with every address of this repository (known by its name or the library's) as `cfg` has it."
+    repo = rf"(?:{re.escape(cfg['repo'])}|{cfg['lib_name']})(?![\w-])"
+    at, branch = f"{cfg['user']}/{cfg['repo']}", cfg['branch']
+    text = re.sub(rf'(raw\.githubusercontent\.com/)[\w.-]+/{repo}/[\w.-]+', rf'\g<1>{at}/{branch}', text)
+    text = re.sub(rf'\b[\w-]+(\.github\.io)/{repo}', rf"{cfg['user']}\g<1>/{cfg['repo']}", text)
+    return re.sub(rf'(github\.com/|com/github/)[\w.-]+/{repo}(?:((?:\.git)?@|/(?:blob|tree|raw)/)[\w.-]+)?',
+                  lambda m: m[1] + at + (m[2] + branch if m[2] else ''), text)
 
 def source(cell): return ''.join(cell['source'])
 
-
 def make(kind, page, text):
     "A cell with an id that depends on page and purpose only."
-    c = dict(cell_type=kind, id=hashlib.sha1(f'{page.stem} {text[:12]}'.encode()).hexdigest()[:8], metadata={}, source=text.splitlines(True))
+    i = hashlib.sha1(f'{Path(page).stem} {text[:12]}'.encode()).hexdigest()[:8]
+    c = dict(cell_type=kind, id=i, metadata={}, source=text.splitlines(True))
     return c if kind == 'markdown' else {**c, 'execution_count': None, 'outputs': []}
 
-
-def wanted(page, cfg):
-    "Texts of the badge and of the install cell of a page; None for the index, which GitHub and the site show as their first page."
-    if not page.name[0].isdigit(): return None, None
-    names = dict(user=cfg['user'], repo=cfg['repo'], branch=cfg['branch'], page=page.name)
-    return BADGE.format(**names), INSTALL.format(**names) + (DRIVE if page.name == FINAL else '')
-
-
 def opened(cells, page, cfg):
-    "Return `cells` with the opening they should have."
-    badge, install = wanted(page, cfg)
+    "Return `cells` of the page at `page` (below nbs/) with the opening they should have."
     cells = list(cells)
     at = next((i for i, c in enumerate(cells) if c['cell_type'] == 'markdown' and source(c).startswith('# ')), None)
     if at is None: return cells
     if m := TITLE.fullmatch(source(cells[at])):
         cells[at] = {**cells[at], 'source': m[1].splitlines(True)}
         cells.insert(at + 1, make('markdown', page, m[2]))
-    for kind, text, mark in (('markdown', badge, 'colab-badge.svg'), ('code', install, '[ -e /content ]')):
-        if text is None: continue
+    if not Path(page).name[0].isdigit(): return cells
+    for kind, text, mark in (('markdown', BADGE, 'colab-badge.svg'), ('code', INSTALL, '[ -e /content ]')):
+        text = text.format(user=cfg['user'], repo=cfg['repo'], branch=cfg['branch'], page=page)
+        if kind == 'code' and page in FINAL: text += DRIVE
         old = next((i for i, c in enumerate(cells) if c['cell_type'] == kind and mark in source(c)), None)
         if old is not None: cells[old] = {**cells[old], 'source': text.splitlines(True)}
-        else: cells.insert(at + 1 + (kind == 'code')*prose(cells[at + 1:]), make(kind, page, text))
+        elif kind == 'markdown': cells.insert(at + 1, make(kind, page, text))
+        else:  # before the first code and the first heading below the title
+            here = (i for i, c in enumerate(cells) if i > at and (c['cell_type'] == 'code' or source(c)[0] == '#'))
+            cells.insert(next(here, len(cells)), make(kind, page, text))
     return cells
 
-
-def prose(cells):
-    "How many markdown cells stand before the first code and the first heading."
-    return next((i for i, c in enumerate(cells) if c['cell_type'] != 'markdown' or source(c).startswith('#')), len(cells))
-
-
-def lacking(root):
-    "Pages whose opening is not as it should be, with what they would become."
-    cfg = addresses.settings(root)
-    for p in sorted((root/'nbs').glob('[!_.]*.ipynb')):
-        nb = json.loads(p.read_text(encoding='utf-8'))
-        if (cells := opened(nb['cells'], p, cfg)) != nb['cells']: yield p, {**nb, 'cells': cells}
-
+def wanted(root):
+    "The files that are not as they should be: path -> text."
+    cfg, nbs, found = settings(root), root/'nbs', {}
+    for p in tree(root):
+        if p.suffix not in ('.ipynb', '.md', '.yml', '.txt'): continue
+        old = p.read_text(encoding='utf-8')
+        new = follow(old, cfg)
+        if p.suffix == '.ipynb':
+            nb = json.loads(new)
+            if (cells := opened(nb['cells'], p.relative_to(nbs).as_posix(), cfg)) != nb['cells']:
+                new = json.dumps({**nb, 'cells': cells}, indent=1, sort_keys=True, ensure_ascii=False) + '\n'
+        if new != old: found[p] = new
+    return found
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ap.add_argument('page', nargs='*', type=Path, help='only these')
-    ap.add_argument('--write', action='store_true', help='correct them')
-    args, root = ap.parse_args(), Path(__file__).resolve().parents[1]
-    only, found = {p.resolve() for p in args.page}, False
-    for p, nb in lacking(root):
-        if only and p.resolve() not in only: continue
-        found = True
+    root = Path(__file__).resolve().parents[1]
+    found = wanted(root)
+    for p, text in found.items():
         print(p.relative_to(root).as_posix())
-        if args.write: p.write_text(json.dumps(nb, indent=1, sort_keys=True, ensure_ascii=False) + '\n', encoding='utf-8', newline='\n')
-    sys.exit(found and not args.write)
-
+        if '--write' in sys.argv: p.write_text(text, encoding='utf-8', newline='\n')
+    sys.exit(bool(found) and '--write' not in sys.argv)
 
 if __name__ == '__main__': main()

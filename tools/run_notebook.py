@@ -1,24 +1,14 @@
 """Run a notebook without a browser and show it on the terminal while it runs.
 
-    python tools/run_notebook.py nbs/20_cifar10.ipynb            # into a run folder: notebook, HTML, and what the notebook writes
-    python tools/run_notebook.py --inplace nbs/00_core.ipynb …   # store the outputs in the page itself, cleaned
+    python tools/run_notebook.py nbs/20_cifar10.ipynb           # into a run folder: notebook, HTML, what it writes
+    python tools/run_notebook.py --inplace nbs/00_core.ipynb …  # store the outputs in the page itself, cleaned
 
-The run folder is what the notebook calls `out`; for one that has no such variable it is $S9LIB_OUT, or runs/NAME. Text goes to stdout, bars and warnings to stderr; bars are not stored.
-An error ends in one line `Name: message` and status 1, its traceback kept in NAME.partial.ipynb of the run folder.
-Ctrl-C and SIGTERM interrupt the running cell, which may save its state, and end with 130 and 143; a second one ends at once.
+The run folder is what the notebook calls `out`, else $S9LIB_OUT, else runs/NAME. Text goes to stdout, bars and warnings
+to stderr; bars are not stored. An error ends in one line `Name: message` and status 1, its traceback kept in
+NAME.partial.ipynb of the run folder. Ctrl-C and SIGTERM interrupt the running cell, which may save its state, and end
+with 130 and 143; a second one ends at once.
 """
-import argparse
-import ast
-import asyncio
-import base64
-import io
-import json
-import os
-import re
-import shutil
-import signal
-import sys
-import tempfile
+import argparse, ast, asyncio, base64, io, json, os, re, shutil, signal, sys, tempfile
 from functools import partial
 from pathlib import Path
 
@@ -31,20 +21,14 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 LIMIT = 300_000  # bytes of a stored page; figures of a larger one are stored with fewer colours
 ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 
-
 def write_whole(path, text):
     "Put `text` in `path` in one step, or leave what was there."
     tmp = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
     try:
-        with open(tmp, 'w', encoding='utf-8') as f:
-            f.write(text)
-            f.flush()
-            os.fsync(f.fileno())
+        tmp.write_text(text, encoding='utf-8')
         os.replace(tmp, path)
-    except OSError as e:
-        raise OSError(e.errno, f'cannot write {path}: {e.strerror}. What was there before is unchanged; free some space or set S9LIB_OUT') from e
+    except OSError as e: raise OSError(e.errno, f'cannot write {path}: {e.strerror}. What was there still is') from e
     finally: tmp.unlink(missing_ok=True)
-
 
 def without_bars(text):
     "The lines of `text` that no progress bar drew; a warning that broke into a bar's line stays."
@@ -53,9 +37,7 @@ def without_bars(text):
         return line if ANSI.sub('', line).strip() else ''
     return ''.join(map(keep, re.split(r'(?<=\n)', text.replace('\r\n', '\n'))))
 
-
 class Interrupted(Exception): "A signal asked for the end."
-
 
 class Client(NotebookClient):
     "A notebook client that shows the output as it comes and passes interrupts on to the running cell."
@@ -82,8 +64,9 @@ class Client(NotebookClient):
         "Interrupt the running cell; kill it when asked again."
         again, self.signum = self.signum, signum
         if self.kc is None: return  # still starting: no cell will run
-        self.stopping = asyncio.ensure_future(self.km.shutdown_kernel(now=True) if again else self.km.interrupt_kernel())
-        if not again: print('\nInterrupted: waiting for the cell to save its state (once more: stop at once)', file=sys.stderr, flush=True)
+        stop = self.km.shutdown_kernel(now=True) if again else self.km.interrupt_kernel()
+        self.stopping = asyncio.ensure_future(stop)
+        if not again: self.show('\nInterrupted: the cell may save its state (once more: stop at once)\n', 'stderr')
 
     async def async_execute_cell(self, cell, cell_index, **kwargs):
         if self.signum: raise Interrupted  # the last cell caught the interrupt and ended well
@@ -108,40 +91,38 @@ class Client(NotebookClient):
         self.bar = name == 'stderr' and '\r' in text and not text.endswith('\n')
         print(text, end='', file=getattr(sys, name), flush=True)
 
-
 def one_line(e):
     "The name and the message of an error, without its traceback."
-    if isinstance(e, DeadKernelError): return 'DeadKernelError: the Python that ran the notebook died; out of memory is the usual reason'
-    name, msg = (e.ename, e.evalue) if isinstance(e, CellExecutionError) else (type(e).__name__, str(e))
-    msg = ' '.join(ANSI.sub('', msg).split())
-    if name == 'KeyError' and msg[:1] == msg[-1:] and msg[:1] in ('"', "'"): msg = msg[1:-1]
-    return f'{name}: {msg}'
-
+    if isinstance(e, DeadKernelError):
+        return 'DeadKernelError: the Python that ran the notebook died; out of memory is the usual reason'
+    msg = ' '.join(ANSI.sub('', e.evalue).split())
+    return f'{e.ename}: ' + (re.sub(r'^([\'"])(.*)\1$', r'\2', msg) if e.ename == 'KeyError' else msg)
 
 def execute(nb, cwd):
-    "Run `nb` in place with `cwd` as its folder; return the exit status, the line that says what went wrong, and what the notebook calls `out`."
+    "Run `nb` in place with `cwd` as its folder; return status, what went wrong, and what the notebook calls `out`."
     env = dict(os.environ, COLUMNS=str(shutil.get_terminal_size().columns or 120))
     env.pop('MPLBACKEND', None)  # ipykernel's own puts the figures in the notebook
+    why = None
     with tempfile.TemporaryDirectory() as d:  # nobody's profile and start-up files take part
         env['IPYTHONDIR'] = d
-        km = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]), connection_file=f'{d}/k.json')  # this very Python
+        own = KernelSpecManager(kernel_dirs=[])  # this very Python
+        km = AsyncKernelManager(kernel_spec_manager=own, connection_file=f'{d}/k.json')
         if os.name != 'nt': km.transport = 'ipc'  # sockets in `d`: nobody else on the machine can reach them
         client = Client(nb, km=km, timeout=None, coalesce_streams=True, store_widget_state=False)
-        client.owns_km, why = True, None
+        client.owns_km = True
         try: asyncio.run(client.async_execute(cwd=str(cwd), env=env))
         except Interrupted: pass
         except (CellExecutionError, DeadKernelError) as e: why = one_line(e)
     if client.signum: return 128 + client.signum, 'Interrupted', client.out
     return int(why is not None), why, client.out
 
-
 def to_html(nb, title):
     "One file with its figures inside; only formulas need the network, to be typeset."
     from nbconvert import HTMLExporter
     shown = nb.copy()
     shown.cells = [c for c in nb.cells if not re.search(r'^#\s*\|\s*hide\s*$', c.source, re.M)]
-    return HTMLExporter(embed_images=True, require_js_url='', jquery_url='').from_notebook_node(shown, {'metadata': {'name': title}})[0]
-
+    exporter = HTMLExporter(embed_images=True, require_js_url='', jquery_url='')
+    return exporter.from_notebook_node(shown, {'metadata': {'name': title}})[0]
 
 def run(path):
     "Execute into the run folder; the status to exit with."
@@ -151,12 +132,10 @@ def run(path):
     out = Path(out or os.environ.get('S9LIB_OUT') or f'runs/{path.stem}')
     out.mkdir(parents=True, exist_ok=True)
     half = out/f'{path.stem}.partial.ipynb'
+    write_whole(half if why else out/path.name, nbformat.writes(nb))
     if why:
-        print(why, file=sys.stderr)
-        write_whole(half, nbformat.writes(nb))
-        print(f'The notebook as far as it came: {half.as_posix()}', file=sys.stderr)
+        print(f'{why}\nThe notebook as far as it came: {half.as_posix()}', file=sys.stderr)
         return status
-    write_whole(out/path.name, nbformat.writes(nb))
     write_whole(out/f'{path.stem}.html', to_html(nb, path.stem))
     half.unlink(missing_ok=True)
     print(f'\nIn {out.as_posix()}:')
@@ -164,33 +143,29 @@ def run(path):
         print(f'  {p.relative_to(out).as_posix():<32}{p.stat().st_size/1024:>10,.0f} KB')
     return 0
 
-
 def fewer_colours(cell):
     "Store the figures of `cell` with 128 colours: a quarter of the bytes, and little that the eye would notice."
     from PIL import Image
     for data in (o['data'] for o in cell.get('outputs', []) if 'image/png' in o.get('data', {})):
-        png = io.BytesIO()
-        Image.open(io.BytesIO(base64.b64decode(data['image/png']))).convert('RGB').quantize(128, dither=Image.Dither.NONE).save(png, 'PNG', optimize=True)
+        png, image = io.BytesIO(), Image.open(io.BytesIO(base64.b64decode(data['image/png']))).convert('RGB')
+        image.quantize(128, dither=Image.Dither.NONE).save(png, 'PNG', optimize=True)
         data['image/png'] = base64.b64encode(png.getvalue()).decode() + '\n'
-
 
 def run_inplace(path):
     "Execute a page in its own folder, clean it as nbdev does, and store it; a page that fails is left as it was."
     from execnb.nbio import nb2str
     from nbdev.clean import clean_nb
-    print(f'{path.as_posix()}', flush=True)
+    print(path.as_posix(), flush=True)
     nb = nbformat.read(path, 4)
     nb.metadata.pop('widgets', None)
     status, why, _ = execute(nb, path.parent)
-    if why:
-        print(f'{path.as_posix()}: {why}\nIt is left as it was', file=sys.stderr)
-        return status
-    if len(nbformat.writes(nb)) > LIMIT: [fewer_colours(c) for c in nb.cells]
-    cleaned = json.loads(nbformat.writes(nb))
-    clean_nb(cleaned)
-    write_whole(path, nb2str(cleaned))
-    return 0
-
+    if why: print(f'{path.as_posix()}: {why}\nIt is left as it was', file=sys.stderr)
+    else:
+        if len(nbformat.writes(nb)) > LIMIT: [fewer_colours(c) for c in nb.cells]
+        cleaned = json.loads(nbformat.writes(nb))
+        clean_nb(cleaned)
+        write_whole(path, nb2str(cleaned))
+    return status
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -203,6 +178,5 @@ def main():
         except KeyboardInterrupt: status = 130
         except OSError as e: sys.exit(f'{type(e).__name__}: {e}')
         if status: sys.exit(status)
-
 
 if __name__ == '__main__': main()

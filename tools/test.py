@@ -1,53 +1,30 @@
-"""All tests: the checks, a planted fault for each, every page, and the final notebook from end to end. This is `make test`.
+"""`make test`: the checks, faults planted for some of them, every page, and the final notebooks from end to end.
 
-Nothing outside the repository takes part: no data but what the library draws, an empty cache, none of the user's S9LIB_ settings but the device.
+Nothing outside the repository takes part: no data but what the library draws, an empty cache, none of the user's
+S9LIB_ settings but the device.
 """
-import json
-import multiprocessing
-import os
-import re
-import subprocess
-import sys
-import tempfile
-import time
+import multiprocessing, os, re, signal, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-import check
-import test_checks
-import test_hooks
-import test_run_notebook
+import check, test_tools
 
 ROOT = Path(__file__).resolve().parents[1]
-FINAL = ROOT/'nbs'/check.FINAL
+FINAL = check.finals(ROOT)
 LIMIT = 600  # seconds for one page or run
-# Every page begins as a copy of a process that has imported these, which saves each the seconds they take; Windows, which cannot, imports them anew.
-START = multiprocessing.get_context('forkserver' if 'forkserver' in multiprocessing.get_all_start_methods() else 'spawn')
+# What the final notebook leaves in its run folder: pattern and the least number of files.
+WANTED = {'20_cifar10.ipynb': {'20_cifar10.html': 1, 'history.csv': 1, 'metrics.json': 1, '*.png': 3, '*.pt': 1}}
+# A page begins as a copy of a process that has imported these, seconds saved for each; on Windows it imports them anew.
+START = multiprocessing.get_context('forkserver' if os.name != 'nt' else 'spawn')
 START.set_forkserver_preload(['torch', 'torchvision', 'albumentations', 'cv2', 'matplotlib.pyplot', 'nbdev.test'])
 
+def isolate(cache):
+    "Settings of the user's that could change a result go; caches go to `cache`; one core for each process."
+    for k in [k for k in os.environ if k.startswith('S9LIB_') and k != 'S9LIB_DEVICE']: del os.environ[k]
+    os.environ.update(dict.fromkeys(['XDG_CACHE_HOME', 'XDG_CONFIG_HOME', 'IPYTHONDIR', 'MPLCONFIGDIR'], cache),
+                      NO_ALBUMENTATIONS_UPDATE='1', OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
 
-def clean_env(cache):
-    "Settings of the user's that could change a result are left out; caches go to `cache`."
-    env = {k: v for k, v in os.environ.items() if not k.startswith('S9LIB_') or k == 'S9LIB_DEVICE'}
-    return {**env, 'XDG_CACHE_HOME': cache, 'XDG_CONFIG_HOME': cache, 'IPYTHONDIR': cache, 'MPLCONFIGDIR': cache, 'NO_ALBUMENTATIONS_UPDATE': '1'}
-
-
-def plain(text):
-    "`text` without the terminal's colours."
-    return re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', text)
-
-
-def call(cmd, env):
-    "Run `cmd` in the repository; (status, stdout, stderr), status 124 after LIMIT seconds."
-    try: r = subprocess.run([sys.executable, *cmd], cwd=ROOT, env=env, capture_output=True, text=True, encoding='utf-8', errors='replace', timeout=LIMIT)
-    except subprocess.TimeoutExpired: return 124, '', f'took more than {LIMIT} s'
-    return r.returncode, r.stdout, plain(r.stderr)
-
-
-def timed(name, f, *args):
-    start = time.time()
-    return name, f(*args), time.time() - start
-
+def plain(text): return re.sub(r'\x1b\[[0-9;?]*[A-Za-z]', '', text)  # without a terminal's colours
 
 def nbdev_page(path, log):
     "nbdev_test of one page in this process, its stderr in the file `log`."
@@ -57,78 +34,56 @@ def nbdev_page(path, log):
     from nbdev.test import nbdev_test
     nbdev_test.__wrapped__(path=path)
 
-
 def page(path):
     "nbdev_test of one page in a process of its own."
     with tempfile.TemporaryDirectory() as d:
-        log = Path(d)/'stderr'
+        log = Path(d, 'stderr')
         p = START.Process(target=nbdev_page, args=(str(path), str(log)))
         p.start()
         p.join(LIMIT)
-        if p.is_alive():
-            p.kill()
-            return [f'took more than {LIMIT} s']
-        if not p.exitcode: return []
+        if p.is_alive(): p.kill()
+        elif not p.exitcode: return []
         err = plain(log.read_text(encoding='utf-8', errors='replace')) if log.exists() else ''
-        return [f'status {p.exitcode}\n    ' + '\n    '.join(err.split('\nnbdev Tests Failed')[0].strip().splitlines()[-20:])]
+        said = err.split('\nnbdev Tests Failed')[0].strip().splitlines()[-20:]
+        return ['\n    '.join([f'status {p.exitcode}' if p.exitcode else f'took more than {LIMIT} s', *said])]
 
-
-def run_final(env):
-    "The final notebook on the data the library draws leaves every file it promises."
+def final(path, refuse='', **setting):
+    "Run a final notebook on drawn shapes: it leaves what it promises, or ends with status 1 and a line with `refuse`."
     with tempfile.TemporaryDirectory() as d:
-        out = Path(d)/'run'
-        status, _, err = call(['tools/run_notebook.py', str(FINAL)], {**env, 'S9LIB_DATA': 'shapes', 'S9LIB_OUT': str(out)})
-        if status: return [f'status {status}: {check.last_lines(err)}']
-        size = {p.relative_to(out).as_posix(): p.stat().st_size for p in out.rglob('*') if p.is_file()}
-        wanted = {FINAL.name: 1, f'{FINAL.stem}.html': 1, 'history.csv': 1, 'metrics.json': 1, '*.png': 3, '*.pt': 1}
-        found = [f'{sum(Path(f).match(p) and size[f] > 0 for f in size)} x {p}, expected at least {n}; there are {sorted(size)}'
-                 for p, n in wanted.items() if sum(Path(f).match(p) and size[f] > 0 for f in size) < n]
-        if 'metrics.json' in size and not json.loads((out/'metrics.json').read_text()): found.append('metrics.json is empty')
-        if 'history.csv' in size and len((out/'history.csv').read_text().splitlines()) < 2: found.append('history.csv has no row')
-        return found
+        env = {**os.environ, 'S9LIB_DATA': 'shapes', 'S9LIB_OUT': d, **setting}
+        cmd = [sys.executable, 'tools/run_notebook.py', str(path)]
+        r = subprocess.run(cmd, cwd=ROOT, env=env, capture_output=True, text=True, encoding='utf-8', timeout=LIMIT)
+        if refuse:
+            line = next((x for x in plain(r.stderr).splitlines() if re.match(r'\w+(Error|Exception): ', x)), '')
+            if r.returncode == 1 and refuse in line and 'Traceback' not in r.stderr: return []
+        elif not r.returncode:
+            files = [p for p in Path(d).rglob('*') if p.is_file() and p.stat().st_size]
+            wanted = {path.name: 1, **WANTED.get(path.name, {})}
+            return [f'{n} x {p} expected in {sorted(f.name for f in files)}' for p, n in wanted.items()
+                    if sum(f.match(p) for f in files) < n]
+        return [f'status {r.returncode}: {check.last_lines(plain(r.stderr))}']
 
+def jobs():
+    "Everything: (name, function, arguments); the longest first, so that none is left to run alone."
+    yield from ((f'final notebook {p.stem} on shapes', final, p) for p in FINAL)
+    rest = [p for p in check.pages(ROOT) if p not in FINAL]
+    yield from ((f'page {p.stem}', page, p) for p in sorted(rest, key=lambda p: -p.stat().st_size))
+    for key, value in (('S9LIB_DATA', 'no/such/folder'), ('S9LIB_RECIPE', 'no-such-recipe')):
+        yield f'20_cifar10 refuses {key}={value}', lambda p, k, v: final(p, refuse=v, **{k: v}), FINAL[0], key, value
+    yield from ((f'check {c.__name__}', c, ROOT) for c in check.CHECKS)
+    yield from ((name, f, *args) for name, f, *args in test_tools.jobs(ROOT))
 
-def refuses(env, setting):
-    "A wrong setting ends in one line that names it, status 1, within seconds."
-    (key, value), = setting.items()
-    with tempfile.TemporaryDirectory() as d:
-        status, _, err = call(['tools/run_notebook.py', str(FINAL)], {**env, 'S9LIB_DATA': 'shapes', 'S9LIB_OUT': d, **setting})
-    line = next((x for x in err.splitlines() if re.match(r'\w+(Error|Exception): ', x)), '')
-    return [] if status == 1 and value in line and 'Traceback' not in err else [f'{key}={value}: status {status}, {check.last_lines(err)!r}']
-
-
-def runs(env):
-    "Every notebook, each on one core and as many at once as there are cores; the longest first, so that none is left to run alone."
-    env = {**env, 'OMP_NUM_THREADS': '1'}
-    os.environ['OMP_NUM_THREADS'] = '1'  # for the pages
-    with ThreadPoolExecutor(os.cpu_count()) as ex:
-        todo = [ex.submit(timed, 'final notebook on shapes', run_final, env)]
-        todo += [ex.submit(timed, f'page {p.stem}', page, p) for p in sorted(check.pages(ROOT), key=lambda p: -p.stat().st_size) if p != FINAL]
-        todo += [ex.submit(timed, f'final notebook refuses {s}', refuses, env, s) for s in (dict(S9LIB_DATA='no/such/folder'), dict(S9LIB_RECIPE='no-such-recipe'))]
-        for r in as_completed(todo): yield r.result()
-
-
-def results():
-    "Yield (name, findings, seconds) for everything."
-    with tempfile.TemporaryDirectory() as cache:
-        env = clean_env(cache)
-        os.environ.clear()
-        os.environ.update(env)
-        with ThreadPoolExecutor(os.cpu_count()) as ex:
-            yield from ex.map(lambda c: timed(f'check {c.__name__}', check.run, c, ROOT), check.CHECKS)
-        yield from test_checks.results(ROOT)
-        yield from test_run_notebook.results()
-        yield from test_hooks.results()
-        yield from runs(env)
-
+def timed(name, f, *args):
+    start = time.time()
+    return name, check.run(lambda _: f(*args), None), time.time() - start
 
 def main():
-    start, passed = time.time(), []
-    for r in results(): passed.append(check.report(*r))
-    for w in check.looks(ROOT): print(f'look {w}')
-    print(f'{time.time() - start:.0f} s')
-    print(f'{sum(passed)} passed, {len(passed) - sum(passed)} failed')
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script's background jobs inherit that it is ignored
+    start = time.time()
+    with tempfile.TemporaryDirectory() as cache, ThreadPoolExecutor(os.cpu_count()) as ex:
+        isolate(cache)
+        passed = [check.report(*f.result()) for f in as_completed([ex.submit(timed, *j) for j in jobs()])]
+    print(f'{time.time() - start:.0f} s\n{sum(passed)} passed, {len(passed) - sum(passed)} failed')
     sys.exit(not all(passed))
-
 
 if __name__ == '__main__': main()
