@@ -16,7 +16,7 @@ from s9lib.data.dataset import CIFAR10_MEAN, CIFAR10_STD
 from s9lib.data.transforms import normalize_images
 from s9lib.explain.benchmark import evaluate_cams
 from s9lib.train.checkpoint import load_checkpoint
-from s9lib.train.recipes import model_for
+from s9lib.train.recipes import get_recipe
 
 
 @torch.no_grad()
@@ -38,7 +38,7 @@ def main():
     p.add_argument('--out', type=Path)
     a = p.parse_args()
     torch.set_num_threads(1)
-    model, test = model_for(a.recipe), load_data(a.data)[1]
+    model, test = get_recipe(a.recipe).model(), load_data(a.data)[1]
     model.load_state_dict(load_checkpoint(a.checkpoints)['model']); model.eval()
     acc = accuracy(model, test)
     methods = ('gradcam', 'gradcam++', 'hirescam', 'xgradcam', 'layercam', 'eigencam')

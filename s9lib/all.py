@@ -18,7 +18,7 @@ __all__ = ['default_device', 'set_seed', 'show_install', 'read_image', 'save_fig
 # %% ../nbs/19_all.ipynb #bc3f7dde
 from .core import default_device, set_seed, show_install
 from .images import read_image, save_fig, show_image, show_images
-from .hooks import Hooks, find_layers
+from .hooks import find_layers, Hooks
 from .data.dataset import ImageData, train_valid_split
 from .data.synthetic import shapes_split
 from .data.folder import image_folder
@@ -36,18 +36,18 @@ from .train.mixup import cutmix, mixup
 from .train.evaluator import Evaluator
 from .train.callbacks import Callback, EarlyStopping
 from .train.learner import Learner
-from .train.history import CSVLogger, ProgressCallback, plot_history, save_metrics
+from .train.history import CSVLogger, plot_history, ProgressCallback, save_metrics
 from .train.checkpoint import load_checkpoint
 from .train.resume import CheckpointCallback
 from .train.distributed import distributed
-from .train.recipes import RECIPES, Recipe, choose_recipe, get_recipe, run_folder, run_metrics, run_seed
+from .train.recipes import choose_recipe, get_recipe, Recipe, RECIPES, run_folder, run_metrics, run_seed
 from .explain.overlay import plot_cams, show_cam_on_image
 from .explain.methods import ClassifierOutputTarget
-from .explain.cam import GradCAM, GradCAMPlusPlus, HiResCAM, cam, cams
+from .explain.cam import cam, cams, GradCAM, GradCAMPlusPlus, HiResCAM
 from .explain.attribution import guided_gradcam, score_cam
 from .explain.benchmark import evaluate_cams
 from .explain.interpretation import ClassificationInterpretation
-from .apps.inference import Predictor, SaveModelCallback, load_model, save_model
+from .apps.inference import load_model, Predictor, save_model, SaveModelCallback
 from .apps.report import write_report
 from .apps.explore import explore
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .inference import load_model, save_model, SaveModelCallback
-from .report import report as write_report
+from .report import write_report
 from ..core import atomic_path, default_device
 from ..data.cifar import load_data
 from ..explain.overlay import plot_cams
@@ -26,7 +26,8 @@ from ..train.distributed import distributed
 from ..train.evaluator import SingleProcess
 from ..train.history import plot_history, ProgressCallback, save_history, save_metrics
 from ..train.recipes import choose_recipe, RECIPES, run_folder, run_metrics, run_seed
-from ..train.resume import CheckpointCallback, CSVLogger
+from ..train.history import CSVLogger
+from ..train.resume import CheckpointCallback
 
 # %% ../../nbs/apps/04_cli.ipynb #1761cb4e
 def _sentence(e):

@@ -20,8 +20,7 @@ from .evaluator import amp_dtype, autocast, batch_sums, Evaluator, zero_sums
 from .lr_finder import exponential, LRFinder, plot_lr_find, suggest_lr
 from .mixup import mixed_loss
 from .optim import constant, one_cycle, sgd
-from .state import (config_diff, describe_config, describe_modules, digest, get_rng, preserve_state,
-                               set_rng)
+from .state import config_diff, describe_config, describe_modules, digest, get_rng, preserve_state, set_rng
 
 # %% ../../nbs/train/08_learner.ipynb #f9324d6e
 def set_lr(

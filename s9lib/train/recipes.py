@@ -24,7 +24,7 @@ from ..data.loader import DataLoaders, Loader
 from ..data.transforms import valid_tfms
 from ..nets.fastnet import fastnet
 from ..nets.init import whitening_
-from ..nets.resnet import resnet18, resnet34, resnet50, resnet101, resnet152
+from ..nets.resnet import resnet101, resnet152, resnet18, resnet34, resnet50
 from ..nets.summary import count_flops, count_params
 from ..nets.winograd import winograd_
 from .learner import Learner
