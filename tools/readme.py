@@ -1,5 +1,5 @@
-"""Write README.md from nbs/index.ipynb, as far as GitHub shows it: text, code, and stored outputs (`make readme`)."""
-import base64, json, re
+"""Write README.md from nbs/index.ipynb: text and code, as GitHub shows them (`make readme`)."""
+import json, re
 from pathlib import Path
 
 HEAD = '<!-- Made from nbs/index.ipynb by `make readme`: edit the notebook, not this file. -->\n'
@@ -14,39 +14,21 @@ def from_root(text):
         return m[1] + path
     return LINK.sub(fix, text)
 
-def fenced(text, lang=''): return f'```{lang}\n{text.strip()}\n```'
-
-def outputs(cell, figures):
-    "The stored outputs of a code cell as markdown; images go to `figures`, a dict path -> bytes."
-    for out in cell['outputs']:
-        data = {k: v if isinstance(v, str) else ''.join(v) for k, v in out.get('data', {}).items()}
-        if out['output_type'] == 'stream': yield fenced(''.join(out['text']))
-        elif 'image/png' in data:
-            path = f'nbs/index_files/figure-{len(figures) + 1}.png'
-            figures[path] = base64.b64decode(data['image/png'])
-            yield f'![]({path})'
-        elif 'text/markdown' in data: yield from_root(data['text/markdown'])
-        elif data.get('text/plain', '<')[0] != '<': yield fenced(data['text/plain'])
-
-def files(root):
-    "Every file that index.ipynb makes: path -> bytes."
-    parts, figures = [], {}
+def render(root):
+    "The text of README.md."
+    parts = []
     for cell in json.loads((root/'nbs/index.ipynb').read_text(encoding='utf-8'))['cells']:
         src = ''.join(cell['source']).strip()
+        flags = dict(DIRECTIVE.findall(src)) if cell['cell_type'] == 'code' else {}
         if cell['cell_type'] == 'markdown': parts.append(from_root(src))
-        if cell['cell_type'] != 'code': continue
-        flags = dict(DIRECTIVE.findall(src))
-        if 'hide' in flags or flags.get('include') == 'false': continue
-        src = DIRECTIVE.sub('', src).strip()
-        if src and flags.get('echo') != 'false' and 'hide_input' not in flags: parts.append(fenced(src, 'python'))
-        if flags.get('output') != 'false': parts += outputs(cell, figures)
-    return {'README.md': (HEAD + '\n' + '\n\n'.join(p for p in parts if p) + '\n').encode(), **figures}
+        elif cell.get('outputs'): raise ValueError('README shows no outputs: clear them in index.ipynb, link a picture')
+        elif 'hide' not in flags and flags.get('echo') != 'false':
+            parts.append(f'```python\n{DIRECTIVE.sub("", src).strip()}\n```')
+    return HEAD + '\n' + '\n\n'.join(parts) + '\n'
 
 def main():
     root = Path(__file__).resolve().parents[1]
-    for path, content in files(root).items():
-        (root/path).parent.mkdir(parents=True, exist_ok=True)
-        (root/path).write_bytes(content)
-        print(path)
+    (root/'README.md').write_text(render(root), encoding='utf-8', newline='\n')
+    print('README.md')
 
 if __name__ == '__main__': main()
