@@ -36,13 +36,20 @@ def world_size()->int:  # at least 1; 1 without a process group
 def _backend():
     "Take this process's device and name the backends that fit it; say what is missing before anybody waits."
     missing = [k for k in ('RANK', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT') if k not in os.environ]
-    if missing: raise ValueError(f"WORLD_SIZE={os.environ['WORLD_SIZE']} asks for several processes, but {', '.join(missing)} is not set: "
-                                 f"start the script with torchrun --nproc-per-node {os.environ['WORLD_SIZE']} script.py, or unset WORLD_SIZE")
-    if not dist.is_available(): raise ValueError("this torch is built without torch.distributed: start the script without torchrun")
+    if missing:
+        asked = os.environ['WORLD_SIZE']
+        raise ValueError(f"WORLD_SIZE={asked} asks for several processes, but {', '.join(missing)} is not set: "
+                         f"start the script with torchrun --nproc-per-node {asked} script.py, or unset WORLD_SIZE")
+    if not dist.is_available():
+        raise ValueError("this torch is built without torch.distributed: start the script without torchrun")
     name, local, n = os.environ.get('S9LIB_DEVICE', 'cuda'), int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
     if not n or not name.startswith('cuda'): return 'gloo'
-    if ':' in name: raise ValueError(f"S9LIB_DEVICE={name!r} would give all processes one GPU: set it to 'cuda', each process takes its own")
-    if local >= n: raise ValueError(f"process {local} of this machine has no GPU of its own, there are {n}: start at most --nproc-per-node {n}")
+    if ':' in name:
+        raise ValueError(f"S9LIB_DEVICE={name!r} would give all processes one GPU: set it to 'cuda', each process takes "
+                         "its own")
+    if local >= n:
+        raise ValueError(f"process {local} of this machine has no GPU of its own, there are {n}: start at most "
+                         f"--nproc-per-node {n}")
     torch.cuda.set_device(local)
     return 'cpu:gloo,cuda:nccl'
 
@@ -68,8 +75,8 @@ def all_reduce_max(
 
 def _sendable(e):
     "An exception that can be sent: itself, or its words."
-    known = isinstance(e, (KeyboardInterrupt, SystemExit)) or type(e).__module__ in ('builtins', 's9lib.train.callbacks')
-    if known: return e.with_traceback(None)
+    known = type(e).__module__ in ('builtins', 's9lib.train.callbacks')
+    if known or isinstance(e, (KeyboardInterrupt, SystemExit)): return e.with_traceback(None)
     return RuntimeError(f'process {rank()} stopped: {type(e).__name__}: {e}')
 
 @contextmanager
@@ -126,7 +133,7 @@ class _SharedNorm(nn.modules.batchnorm._BatchNorm):
     def forward(self, x):
         if not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0., self.eps)
-        of, k = _groups(len(x), getattr(self, 'group', None), x.device)                            # (n,), number of groups
+        of, k = _groups(len(x), getattr(self, 'group', None), x.device)              # (n,), number of groups
         flat = (x.float() if x.dtype.itemsize < 4 else x).flatten(2) if x.ndim > 2 else x[..., None]  # (n,c,p)
         sums = torch.cat([flat.sum(2), flat.new_full((len(x), 1), flat.shape[2])], 1)
         sums = _AllSum.apply(flat.new_zeros(k, sums.shape[1]).index_add(0, of, sums))              # (k,c+1)
@@ -171,13 +178,13 @@ def _check_module(name, m, world):
     "Raise for a module that draws, or whose statistics would be those of one process."
     kind = type(m).__name__
     if 'Drop' in kind and getattr(m, 'p', 1):
-        raise ValueError(f"{name} is a {kind}, which draws for each process alone: {world} processes cannot give the result "
-                         "of one; set its p=0, or use one process")
+        raise ValueError(f"{name} is a {kind}, which draws for each process alone: {world} processes cannot give the "
+                         "result of one; set its p=0, or use one process")
     stats, known = getattr(m, 'running_mean', m), (*_NORM_CLASSES, nn.SyncBatchNorm)
     untracked = stats is None and not isinstance(m, nn.modules.instancenorm._InstanceNorm)
     if untracked or torch.is_tensor(stats) and type(m) not in known:
-        raise ValueError(f"{name} is a {kind} whose statistics cannot be shared by {world} processes: use nn.BatchNorm2d "
-                         "with running statistics")
+        raise ValueError(f"{name} is a {kind} whose statistics cannot be shared by {world} processes: use "
+                         "nn.BatchNorm2d with running statistics")
 
 def _check_used(model, x):
     "Raise if a parameter that learns gets no gradient: the other processes would wait for it."
@@ -185,8 +192,8 @@ def _check_used(model, x):
     with torch.enable_grad(): grads = torch.autograd.grad(model(x).sum(), ps, allow_unused=True)
     idle = [n for n,g in zip(names, grads) if g is None]
     if idle:
-        raise ValueError(f"{', '.join(idle[:3])} {'gets' if len(idle) == 1 else 'get'} no gradient: with several processes "
-                         "every parameter that learns must take part; set requires_grad_(False) for the others")
+        raise ValueError(f"{', '.join(idle[:3])} {'gets' if len(idle) == 1 else 'get'} no gradient: with several "
+                         "processes every parameter that learns must take part; set requires_grad_(False) for the others")
 
 def _check_empty(model, x, n):
     "Raise if the model cannot take a batch without images."
@@ -206,8 +213,8 @@ def check_shared(
         raise ValueError(f"device {learn.device}: several processes need GPUs of NVIDIA or AMD, or the CPU; set "
                          "S9LIB_DEVICE=cpu")
     if dl.bs < world:
-        raise ValueError(f"bs={dl.bs} is less than one image for each of {world} processes: choose a larger bs or fewer "
-                         "processes")
+        raise ValueError(f"bs={dl.bs} is less than one image for each of {world} processes: choose a larger bs or "
+                         "fewer processes")
     for name, m in model.named_modules(): _check_module(name, m, world)
     x = torch.zeros(2, 3, *dl.data.hw, device=learn.device).contiguous(memory_format=torch.channels_last)
     with eval_mode(model):
