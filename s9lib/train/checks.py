@@ -84,8 +84,8 @@ def check_mean(
     whole, parts = loss_func(out, yb), (3*loss_func(out[:3], yb[:3]) + loss_func(out[3:], yb[3:]))/4
     if not torch.isclose(whole, parts, rtol=1e-4):
         raise ValueError(f"the loss of four images is {whole.item():.4f}, but the mean over its parts is "
-                         f"{parts.item():.4f}: with grad_accum or several processes the loss function must be a mean over images; "
-                         "with class weights, divide the sum by the number of images")
+                         f"{parts.item():.4f}: with grad_accum or several processes it "
+                         "must be a mean over images; with class weights, divide the sum by the number of images")
 
 # %% ../../nbs/train/05_checks.ipynb #e7a2a591
 def check_run(

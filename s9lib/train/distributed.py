@@ -45,8 +45,8 @@ def _backend():
     name, local, n = os.environ.get('S9LIB_DEVICE', 'cuda'), int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
     if not n or not name.startswith('cuda'): return 'gloo'
     if ':' in name:
-        raise ValueError(f"S9LIB_DEVICE={name!r} would give all processes one GPU: set it to 'cuda', each process takes "
-                         "its own")
+        raise ValueError(f"S9LIB_DEVICE={name!r} would give all processes one GPU: set it to 'cuda', each process "
+                         "takes its own")
     if local >= n:
         raise ValueError(f"process {local} of this machine has no GPU of its own, there are {n}: start at most "
                          f"--nproc-per-node {n}")
@@ -193,7 +193,8 @@ def _check_used(model, x):
     idle = [n for n,g in zip(names, grads) if g is None]
     if idle:
         raise ValueError(f"{', '.join(idle[:3])} {'gets' if len(idle) == 1 else 'get'} no gradient: with several "
-                         "processes every parameter that learns must take part; set requires_grad_(False) for the others")
+                         "processes every parameter that learns must take part; set requires_grad_(False) for the "
+                         "others")
 
 def _check_empty(model, x, n):
     "Raise if the model cannot take a batch without images."

@@ -125,7 +125,7 @@ class Learner(Evaluator):
         loss_func=None,       # (logits (n,c), labels (n,)) -> mean loss; cross-entropy by default
         opt_func=sgd,         # (model, lr) -> optimizer, whose learning rates are the largest of the run
         cbs=(),               # callbacks
-        progressive_sizes:tuple=(),  # ((epochs, size), …): the first epochs (or parts: 1.5) at `size` px, then full size
+        progressive_sizes:tuple=(),  # ((epochs, size), …): first epochs (or parts: 1.5) at `size` px, then full size
         averager=None,        # model -> averager with `update(step, n_steps)`, such as `Lookahead`
         l1:float=0.,          # L1 penalty on all weights, added to their gradients
         freeze:tuple=(),      # ((module name, epochs), …): the module learns only for that many epochs
