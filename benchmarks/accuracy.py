@@ -16,9 +16,8 @@ from pathlib import Path
 from s9lib.core import atomic_path, default_device
 from s9lib.data.cifar import load_data
 from s9lib.train.checkpoint import checkpoints
-from s9lib.train.history import ProgressCallback, save_metrics
+from s9lib.train.history import CSVLogger, ProgressCallback, save_metrics
 from s9lib.train.recipes import get_recipe, RECIPES, run_folder, run_metrics
-from s9lib.train.history import CSVLogger
 from s9lib.train.resume import CheckpointCallback
 
 RESULTS = Path(__file__).parent/'results'

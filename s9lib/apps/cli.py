@@ -24,9 +24,8 @@ from ..images import save_fig
 from ..train.checkpoint import checkpoints
 from ..train.distributed import distributed
 from ..train.evaluator import SingleProcess
-from ..train.history import plot_history, ProgressCallback, save_history, save_metrics
+from ..train.history import CSVLogger, plot_history, ProgressCallback, save_history, save_metrics
 from ..train.recipes import choose_recipe, RECIPES, run_folder, run_metrics, run_seed
-from ..train.history import CSVLogger
 from ..train.resume import CheckpointCallback
 
 # %% ../../nbs/apps/04_cli.ipynb #1761cb4e
