@@ -77,6 +77,7 @@ def upgrade_state(
     "Say what an older version saved in today's words."
     if not isinstance(old := state.get('identity'), dict): return state
     new = {k: v for k,v in state.items() if k != 'identity'}
+    new.setdefault('run_info', {})  # older versions did not say
     new['run_config'] = {_RENAMED.get(k, k): v for k,v in old.items() if k not in _DROPPED}
     if 'history' in new:
         new['history'] = [{'size' if k == 'sz' else k: v for k,v in row.items()} for row in new['history']]

@@ -20,7 +20,8 @@ from .evaluator import amp_dtype, autocast, batch_sums, Evaluator, zero_sums
 from .lr_finder import exponential, LRFinder, plot_lr_find, suggest_lr
 from .mixup import mixed_loss
 from .optim import constant, one_cycle, sgd
-from .state import config_diff, describe_config, describe_modules, digest, get_rng, preserve_state, set_rng
+from .state import (config_diff, describe_architecture, describe_config, describe_modules, get_rng,
+                               not_finite, preserve_state, set_rng)
 
 # %% ../../nbs/train/08_learner.ipynb #f9324d6e
 def set_lr(
@@ -83,16 +84,21 @@ def call_after_fit(
 
 # %% ../../nbs/train/08_learner.ipynb #1ea40010
 def check_finite(
-    learn,  # the `Learner`
+    learn,            # the `Learner`
+    state:dict=None,  # what is about to be saved; None: only the losses are looked at
 )->None:
-    "Stop when the sum of the losses is not finite."
-    if torch.isfinite(learn.sums[0]): return
+    "Stop when the sum of the losses, or anything of `state`, is not finite."
+    bad = not_finite(state or {})
+    if torch.isfinite(learn.sums[0]) and not bad: return
+    what = f"the loss is {float(learn.loss)} at step {learn.step + 1}"
+    names = f"{bad[0]}{', …' if bad[1:] else ''}" if bad else ''
+    if bad: what = f"{len(bad)} tensors ({names}) hold NaN or infinity after step {learn.step}"
     folders = [cb.folder for cb in learn.cbs if getattr(cb, 'folder', None)]
     saved = sorted(p.name for f in folders for p in Path(f).glob('epoch*-step*.pt'))
     none = "there is no checkpoint (CheckpointCallback writes them)"
     good = f"the last good checkpoint is {saved[-1]}" if saved else none
     raise FloatingPointError(
-        f"the loss is {float(learn.loss)} at step {learn.step + 1} of {learn.n_steps} (epoch {learn.epoch + 1}, "
+        f"{what} of {learn.n_steps} (epoch {learn.epoch + 1}, "
         f"learning rate {learn.lr:.3g}). Lower the learning rate, warm up longer or clip the gradient; {good}")
 
 # %% ../../nbs/train/08_learner.ipynb #1ea40012
@@ -102,14 +108,13 @@ def describe_run(
     "Describe everything that the result of a run depends on."
     t, e, m = learn.dls.train, learn.dls.eval, learn.model
     scheds = learn.sched if isinstance(learn.sched, dict) else {'': learn.sched}
-    arch = digest(str(m), *(f'{k} {tuple(v.shape)} {v.dtype}' for k, v in m.state_dict().items()))
     def name(f): return describe_config(f) if f else 'off'
     return dict(
         format=2, seed=learn.seed, n_epoch=learn.n_epoch,
-        data=f'{learn.dls.name} {t.data.checksum()}', n_train=len(t.data), bs=t.bs, drop_last=t.drop_last,
-        loader_seed=t.seed, tfms=[str(b.tfm) for b in t.pipeline.transforms], alt_flip=t.alt_flip,
-        evaluated_on=f'{learn.dls.eval_name} {e.data.checksum()}',
-        model=f'{type(m).__name__} {sum(p.numel() for p in m.parameters())}', architecture=arch,
+        data=f'{learn.dls.name} {learn.checksum(t)}', n_train=len(t.data), bs=t.bs, drop_last=t.drop_last,
+        shuffle=t.shuffle, loader_seed=t.seed, tfms=[str(b.tfm) for b in t.pipeline.transforms], alt_flip=t.alt_flip,
+        evaluated_on=f'{learn.dls.eval_name} {learn.checksum(e)}',
+        model=f'{type(m).__name__} {sum(p.numel() for p in m.parameters())}', architecture=describe_architecture(m),
         modules=describe_modules(m), loss=name(learn.loss_func), opt=name(learn.opt_func),
         lr=[g['initial_lr'] for g in learn.opt.param_groups], sched={k: name(f) for k, f in scheds.items()},
         averager=name(learn.averager), l1=learn.l1, max_grad_norm=learn.max_grad_norm, grad_accum=learn.grad_accum,
@@ -151,6 +156,7 @@ class Learner(Evaluator):
         self.epoch = self.step = self.n_epoch = self.n_steps = 0      # done, and to do
         self.history, self.lr, self.seconds, self.sums = [], 0., 0., zero_sums(self.device)
         self.opt = self.sched = self.avg = self.scaler = self.loss = self.error = None
+        self.checksums, self.resumed = {}, {}  # of the images of a loader; `run_info` of the state it goes on from
 
     def fit(self,
         n_epoch:int|None=None,  # epochs of the whole run; None: as the recipe says
@@ -247,7 +253,7 @@ class Learner(Evaluator):
 
     def _end_epoch(self):
         "Evaluate, and add the epoch's row to the history."
-        check_finite(self)
+        check_finite(self, self.model.state_dict())
         loss, correct, n = self.sums.tolist()
         held_out = {f'{self.dls.eval_name}_{k}': v for k,v in self.validate().items()}
         size = self.size_at(len(self.dls.train) - 1) or self.dls.train.data.hw[0]
@@ -259,14 +265,27 @@ class Learner(Evaluator):
         "Return what makes this run this run: another value of any of it is another run."
         return describe_run(self)
 
-    def state_dict(self)->dict:  # tensors and plain Python
+    def run_info(self)->dict:  # plain Python
+        "Return what may change in the middle of a run: it is named, and the run goes on."
+        return dict(device=self.device.type, threads=torch.get_num_threads(), processes=self.strategy.world_size,
+                    mode=self.dls.train.mode, num_workers=self.dls.train.num_workers, metrics=list(self.metrics),
+                    callbacks=sorted(type(cb).__name__ for cb in self.cbs), torch=str(torch.__version__))
+
+    def checksum(self,
+        dl,   # a `Loader`
+    )->str:
+        "Fingerprint the images of a loader, once."
+        if id(dl.data) not in self.checksums: self.checksums[id(dl.data)] = dl.data.checksum()
+        return self.checksums[id(dl.data)]
+
+    def state_dict(self)->dict:  # tensors and plain Python, all of it finite
         "Return everything that the rest of the run depends on."
-        check_finite(self)
         avg = self.avg.state_dict() if self.avg else {}
-        return dict(model=self.model.state_dict(), opt=self.opt.state_dict(), avg=avg, scaler=self.scaler.state_dict(),
-                    sums=self.sums, rng=get_rng(self.device), epoch=self.epoch,
-                    step=self.step, seconds=self.seconds, n_epoch=self.n_epoch, history=[dict(r) for r in self.history],
-                    run_config=self.run_config())
+        state = dict(model=self.model.state_dict(), opt=self.opt.state_dict(), avg=avg)
+        check_finite(self, state)
+        return dict(**state, scaler=self.scaler.state_dict(), sums=self.sums, rng=get_rng(self.device),
+                    epoch=self.epoch, step=self.step, seconds=self.seconds, n_epoch=self.n_epoch,
+                    history=[dict(r) for r in self.history], run_config=self.run_config(), run_info=self.run_info())
 
     def load_state_dict(self,
         state:dict,  # from `state_dict`, of the same run
@@ -282,7 +301,7 @@ class Learner(Evaluator):
         self.sums.copy_(state['sums'])
         self.epoch, self.step, self.seconds = state['epoch'], state['step'], state['seconds']
         self.history = [dict(r) for r in state['history']]
-        self.lr = self.opt.param_groups[0]['lr']
+        self.lr, self.resumed = self.opt.param_groups[0]['lr'], state.get('run_info', {})
         set_rng(self.device, state['rng'])
 
     def lr_find(self,

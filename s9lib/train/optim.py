@@ -169,11 +169,15 @@ class Lookahead:
     @torch.no_grad()
     def update(self,
         step:int,     # steps done, from 1
-        n_steps:int,  # steps of the whole run; at the last one the model keeps the slow weights
+        n_steps:int,  # steps of the whole run; at its end the model has the slow weights
     )->None:
         "Average after `step`, if it is time."
-        if step % self.every and step != n_steps: return
-        decay = 1. if step == n_steps else self.decay*(step/n_steps)**3
+        last, every = step == n_steps, self.every
+        if short := n_steps < 20*every: every = max(1, n_steps//20)  # so that a short run is averaged often enough
+        if step % every and not last: return
+        decay = self.decay**(every/self.every)*(step/n_steps)**3
+        if short and step == every: decay = 0.                       # nothing is left of the untrained weights
+        if last and not short: decay = 1.
         for slow, fast in zip(self.slow, self.fast): fast.copy_(slow.lerp_(fast, 1 - decay))
 
     def state_dict(self)->dict:  # {'slow': list of tensors}

@@ -241,6 +241,9 @@ class CheckpointCallback(Callback):
             at = f"going on from step {learn.step} of {learn.n_steps} (epoch {learn.epoch + 1})"
             if learn.epoch >= learn.n_epoch: at = "this run is finished; nothing to train"
             print(f"{self.folder.name}: {at}")
+            changed = config_diff(learn.run_info(), learn.resumed)
+            if learn.resumed and changed:
+                print(f"{self.folder.name}: accepted, the run stays the same up to rounding: {changed}")
         elif other: _take_other(learn, self.folder, *other, self.force)
         elif left := checkpoints(self.folder): raise ValueError(damaged_message(self.folder, left))
 
