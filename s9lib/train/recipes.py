@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['ARCHS', 'OPTIMIZERS', 'SCHEDULES', 'RECIPES', 'look_up', 'build_model', 'to_floor', 'make_schedules',
-           'whiten_first_layer', 'training_flops', 'Recipe', 'get_recipe', 'run_metrics', 'choose_recipe', 'run_seed',
-           'run_folder']
+           'whiten_first_layer', 'training_flops', 'steps_for', 'Recipe', 'get_recipe', 'run_metrics', 'choose_recipe',
+           'run_seed', 'run_folder']
 
 # %% ../../nbs/train/13_recipes.ipynb #8c1f9bcc
 import difflib
 import os
-from dataclasses import asdict, dataclass, field
+import warnings
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -114,6 +115,19 @@ def _plain(o):
     if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}
     return [_plain(v) for v in o] if isinstance(o, (list, tuple)) else o
 
+# %% ../../nbs/train/13_recipes.ipynb #13ad0002
+def steps_for(
+    n:int,            # training images
+    bs:int,           # images per step that the recipe asks for
+    epochs:int,       # that the recipe asks for
+    min_steps:int,    # steps that a run should have
+    min_bs:int=16,    # smallest batch
+)->tuple:             # (images per step, epochs); as asked for where these are enough steps
+    "Choose batch size and epochs so that a run on `n` images has enough steps."
+    if epochs*-(-n//bs) >= min_steps: return bs, epochs
+    bs = min(bs, max(min_bs, n*epochs//min_steps))
+    return bs, max(epochs, -(-min_steps//-(-n//bs)))
+
 # %% ../../nbs/train/13_recipes.ipynb #b1d673ca
 @dataclass(frozen=True)
 class Recipe:
@@ -137,6 +151,19 @@ class Recipe:
     whiten:bool=False           # first layer from the data
     freeze:tuple=()             # ((module, epochs), …): the module learns only that long
     winograd:bool=False         # 3×3 filters by Winograd's method on a CPU: same up to rounding, less arithmetic
+    min_steps:int=200           # `for_data` gives a small set at least so many steps
+
+    def for_data(self,
+        n:int,     # training images
+    )->'Recipe':   # this recipe, or one with smaller batches, lower rates and more epochs
+        "Fit the number of steps to the number of images."
+        bs, epochs = steps_for(n, self.bs, self.epochs, self.min_steps)
+        if (bs, epochs) == (self.bs, self.epochs): return self
+        longer, lower = epochs/self.epochs, (bs/self.bs)**.5
+        return replace(self, bs=bs, epochs=epochs,
+                       opt_args={k: v*lower if k.startswith('lr') else v for k,v in self.opt_args.items()},
+                       progressive_sizes=tuple((e*longer, size) for e,size in self.progressive_sizes),
+                       freeze=tuple((name, e*longer) for name,e in self.freeze))
 
     def dataloaders(self,
         train,       # `ImageData` of the training split
@@ -163,6 +190,11 @@ class Recipe:
         **kwargs,           # for `Learner`: metrics, compile, strategy …
     )->Learner:             # `learn.fit()` trains it as this recipe says
         "Build model and learner."
+        steps = self.epochs*len(dls.train)
+        if steps < min(100, self.min_steps):
+            n = len(dls.train.data)
+            warnings.warn(f"this run has {steps} steps, too few to learn from: {n} images in batches of "
+                          f"{dls.train.bs}, {self.epochs} epochs. Take get_recipe({self.name!r}).for_data({n})", stacklevel=2)
         model = self.model(len(dls.classes), dls.seed)
         if self.whiten: whiten_first_layer(model.to(dls.device), dls)
         if self.winograd: winograd_(model)
@@ -235,7 +267,7 @@ RECIPES = {r.name: r for r in (
            arch='fastnet', epochs=1, bs=100,
            opt='muon', opt_args=dict(lr=.1, lr_head=.8, lr_bias=4.), sched=to_floor(.07),
            tfms='light', alt_flip=True, progressive_sizes=((1, 16),),
-           label_smoothing=.2, average_every=5, whiten=True),
+           label_smoothing=.2, average_every=5, whiten=True, min_steps=0),
 )}
 
 # %% ../../nbs/train/13_recipes.ipynb #7d9e8769
@@ -279,7 +311,11 @@ def choose_recipe(
     else: name, why = 'fast', 'there is no GPU; the full ResNet-18, hours on a CPU: S9LIB_RECIPE=resnet18'
     r = get_recipe(name)
     print(f'recipe {r.name}: {r.about} ({why})')
-    return r
+    fitted = r.for_data(len(train))
+    if fitted is not r:
+        print(f'recipe {r.name}: for {len(train):,} images {fitted.epochs} epochs in batches of {fitted.bs} '
+              f'instead of {r.epochs} of {r.bs}, so that it has {r.min_steps} steps')
+    return fitted
 
 # %% ../../nbs/train/13_recipes.ipynb #ed8c9a9d
 def run_seed(
