@@ -193,8 +193,9 @@ class Recipe:
         steps = self.epochs*len(dls.train)
         if steps < min(100, self.min_steps):
             n = len(dls.train.data)
-            warnings.warn(f"this run has {steps} steps, too few to learn from: {n} images in batches of "
-                          f"{dls.train.bs}, {self.epochs} epochs. Take get_recipe({self.name!r}).for_data({n})", stacklevel=2)
+            bs, fix = dls.train.bs, f'get_recipe({self.name!r}).for_data({n})'
+            warnings.warn(f"this run has {steps} steps, too few to learn from: {n} images in batches of {bs}, "
+                          f"{self.epochs} epochs. Take {fix}", stacklevel=2)
         model = self.model(len(dls.classes), dls.seed)
         if self.whiten: whiten_first_layer(model.to(dls.device), dls)
         if self.winograd: winograd_(model)
