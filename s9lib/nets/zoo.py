@@ -165,11 +165,14 @@ def replace_head(
 )->nn.Module:         # the same model
     "Put a new last layer for `num_classes` classes in the place of the old one."
     old = model.get_submodule(name)
+    if isinstance(old, (nn.Linear, nn.Conv2d)) and name and len(old.weight) == num_classes: return model
+    if hasattr(model, 'reset_classifier'):  # timm's own way
+        model.reset_classifier(num_classes)
+        return model
     if not name or type(old) not in (nn.Linear, nn.Conv2d):
         raise ValueError(f"head {name!r} is a {type(old).__name__}: expected nn.Linear or nn.Conv2d inside the model; "
                          f"give it {num_classes} outputs yourself")
     bias, weight = old.bias is not None, old.weight
-    if len(weight) == num_classes: return model
     if isinstance(old, nn.Linear): new = nn.Linear(old.in_features, num_classes, bias=bias)
     else: new = nn.Conv2d(old.in_channels, num_classes, old.kernel_size, old.stride, old.padding, bias=bias)
     owner, _, leaf = name.rpartition('.')
