@@ -113,7 +113,7 @@ def _version(
 # %% ../nbs/00_core.ipynb #a355d0d3
 def show_install()->str:  # lines `name value`, to print or to paste into an issue
     "Report the versions and the hardware that a result depends on."
-    pkgs = 's9lib torch torchvision albumentations albucore opencv-python-headless numpy matplotlib fastcore'.split()
+    pkgs = 's9lib torch torchvision albumentations albucore opencv-python-headless numpy matplotlib'.split()
     dev = default_device()
     cpu = f'{torch.get_num_threads()} threads, {platform.machine()}'
     rows = [('python', platform.python_version()), ('system', platform.system()), *((p, _version(p)) for p in pkgs)]
