@@ -117,7 +117,8 @@ def show_install()->str:  # lines `name value`, to print or to paste into an iss
     pkgs = 's9lib torch torchvision albumentations albucore opencv-python-headless numpy matplotlib'.split()
     dev = default_device()
     cpu = f'{torch.get_num_threads()} threads, {platform.machine()}'
-    rows = [('python', platform.pythonpackage_version()), ('system', platform.system()), *((p, package_version(p)) for p in pkgs)]
+    rows = [('python', platform.python_version()), ('system', platform.system())]
+    rows += [(p, package_version(p)) for p in pkgs]
     rows.append(('device', f"{dev} ({torch.cuda.get_device_name() if dev.type == 'cuda' else cpu})"))
     if package_version('albumentationsx') != '-':
         rows.append(('warning', 'albumentationsx (AGPL) shadows albumentations: pip uninstall albumentationsx, then '

@@ -239,7 +239,7 @@ def explain_files(
 )->int:                      # exit status: 1 if some images could not be read or written, else 0
     "Say what a trained network sees in images, and draw where it looked."
     if not checkpoint:
-        raise ValueError("checkpoint is missing: name a run folder such as runs/fast-cifar-10-0, or its model.safetensors")
+        raise ValueError("checkpoint is missing: name a run folder such as runs/fast-cifar-10-0, or its model file")
     if top < 1: raise ValueError(f"top={top}: expected at least 1")
     net, out = load_model(checkpoint, _device(device)), Path(out)
     files = list(_found([images] if isinstance(images, (str, Path)) else images, out))
@@ -254,7 +254,7 @@ _EXPLAIN = """examples:
   s9_explain cat.jpg --checkpoint model.safetensors --target dog     where would the dog be?
 
 Images may have any size; the network sees the middle square of them (or the part in the shape it was trained at).
-The checkpoint is a run folder, its model.safetensors, which can be moved anywhere, or a checkpoint that lies in the folder.
+The checkpoint is a run folder, its model.safetensors, which can be moved anywhere, or a checkpoint in the folder.
 OUT gets one picture for each image, IMAGE-METHOD.png, and predictions.csv with all probabilities.
 status: 0 done, 1 some images could not be read or written, 2 change the command, 130 interrupted"""
 

@@ -37,8 +37,8 @@ def model_meta(
     if r is None:
         raise ValueError("this Learner has no recipe, so a file could not say how to build its network: "
                          "make it with Recipe.learner, of `replace(get_recipe(...), ...)` if need be")
-    meta = dict(format=FORMAT, version=package_version('s9lib'), arch=r.arch, model_args=r.model_args, classes=list(d.classes),
-                hw=d.train.data.hw, mean=d.mean, std=d.std, recipe=r.name, data=d.name, seed=learn.seed,
+    meta = dict(format=FORMAT, version=package_version('s9lib'), arch=r.arch, model_args=r.model_args,
+                classes=list(d.classes), hw=d.train.data.hw, mean=d.mean, std=d.std, recipe=r.name, data=d.name, seed=learn.seed,
                 epoch=learn.epoch, n_epoch=learn.n_epoch, metrics=learn.history[-1] if learn.history else {})
     return json.loads(json.dumps(meta, default=float))
 
@@ -224,7 +224,8 @@ def load_model(
     "Load a trained network with all that is needed to use it."
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path} is not there: expected a run folder, its model file, or one of its checkpoints")
+        raise FileNotFoundError(f"{path} is not there: expected a run folder, its model file, or one of its "
+                                "checkpoints")
     checkpoint = path.is_file() and path.name.startswith('epoch') and '-step' in path.name
     file = _beside(path) if checkpoint or path.is_dir() else path
     if file is None:
