@@ -38,14 +38,16 @@ def set_seed(
     torch.manual_seed(seed)
 
 # %% ../nbs/00_core.ipynb #d7f160d4
-def default_device()->torch.device:  # `cuda`, `mps` or `cpu`
-    "Pick `$S9LIB_DEVICE` if set, else the first accelerator there is, else the CPU."
-    name = os.environ.get('S9LIB_DEVICE')
+def default_device(
+    name:str=None,  # such as 'cpu', 'cuda' or 'cuda:1'; None: `$S9LIB_DEVICE`, else what there is
+)->torch.device:    # `cuda`, `mps` or `cpu`
+    "Pick the device that is asked for, else the first accelerator there is, else the CPU."
+    asked, name = ('device', name) if name else ('S9LIB_DEVICE', os.environ.get('S9LIB_DEVICE'))
     if name is None and torch.cuda.is_available(): name = 'cuda'
     if name is None: name = 'mps' if torch.backends.mps.is_available() else 'cpu'
     try: torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as e:
-        raise ValueError(f"S9LIB_DEVICE={name!r} cannot be used here ({str(e).splitlines()[0]}); unset it or set it "
+        raise ValueError(f"{asked}={name!r} cannot be used here ({str(e).splitlines()[0]}); leave it out or set it "
                          f"to 'cpu'") from e
     return torch.device(name)
 

@@ -65,14 +65,8 @@ def _parser(prog, description, notes):
     return ArgumentParser(prog, description=description, epilog=notes, formatter_class=formatter)
 
 # %% ../../nbs/apps/04_cli.ipynb #9d2d63b8
-def _device(name):
-    "The device called `name`; None: `default_device()`."
-    if name is None: return default_device()
-    try: torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as e:
-        why = str(e).splitlines()[0]
-        raise ValueError(f"device={name!r} cannot be used here ({why}); leave it out or choose 'cpu'") from e
-    return torch.device(name)
+#| export
+
 
 # %% ../../nbs/apps/04_cli.ipynb #9d899893
 _RESULTS = ('history.csv', 'curves.png', 'model.safetensors', 'report.html', 'metrics.json')
@@ -103,8 +97,8 @@ def train_run(
     force:bool=False,  # go on although the folder holds a run of another recipe, seed or data set
 )->Path:               # folder of the run
     "Train a recipe, or go on with a run, and write its results."
-    with distributed() as strategy:
-        device, seed = _device(device), run_seed(seed)
+    with distributed(device=device) as strategy:
+        device, seed = default_device(device), run_seed(seed)
         with strategy.rank0_first(): train, test = load_data(data)
         recipe = choose_recipe(train, device, recipe)
         out = run_folder(recipe, train, seed, out)
@@ -241,7 +235,7 @@ def explain_files(
     if not checkpoint:
         raise ValueError("checkpoint is missing: name a run folder such as runs/fast-cifar-10-0, or its model file")
     if top < 1: raise ValueError(f"top={top}: expected at least 1")
-    net, out = load_model(checkpoint, _device(device)), Path(out)
+    net, out = load_model(checkpoint, default_device(device)), Path(out)
     files = list(_found([images] if isinstance(images, (str, Path)) else images, out))
     how = dict(layers=layers.replace(',', ' ').split() or None, target=target, method=method)
     net.explain(np.zeros((*net.hw, 3), np.uint8), **how)
