@@ -13,7 +13,6 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from .inference import load_model, save_model, SaveModelCallback
 from .report import write_report

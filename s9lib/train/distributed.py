@@ -42,7 +42,8 @@ def _backend(device):
                          f"start the script with torchrun --nproc-per-node {asked} script.py, or unset WORLD_SIZE")
     if not dist.is_available():
         raise ValueError("this torch is built without torch.distributed: start the script without torchrun")
-    name, local, n = device or os.environ.get('S9LIB_DEVICE', 'cuda'), int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
+    name, local = device or os.environ.get('S9LIB_DEVICE', 'cuda'), int(os.environ['LOCAL_RANK'])
+    n = torch.cuda.device_count()
     if not n or not name.startswith('cuda'): return 'gloo'
     if ':' in name:
         raise ValueError(f"device {name!r} would give all processes one GPU: set it to 'cuda', each process "
