@@ -38,7 +38,7 @@ def model_meta(
         raise ValueError("this Learner has no recipe, so a file could not say how to build its network: "
                          "make it with Recipe.learner, of `replace(get_recipe(...), ...)` if need be")
     meta = dict(format=FORMAT, version=package_version('s9lib'), arch=r.arch, model_args=r.model_args,
-                classes=list(d.classes), hw=d.train.data.hw, mean=d.mean, std=d.std, recipe=r.name, data=d.name,
+                classes=list(d.classes), hw=d.train.hw, mean=d.mean, std=d.std, recipe=r.name, data=d.name,
                 seed=learn.seed, epoch=learn.epoch, n_epoch=learn.n_epoch,
                 metrics=learn.history[-1] if learn.history else {})
     return json.loads(json.dumps(meta, default=float))

@@ -218,7 +218,7 @@ def check_shared(
         raise ValueError(f"bs={dl.bs} is less than one image for each of {world} processes: choose a larger bs or "
                          "fewer processes")
     for name, m in model.named_modules(): _check_module(name, m, world)
-    x = torch.zeros(2, 3, *dl.data.hw, device=learn.device).contiguous(memory_format=torch.channels_last)
+    x = torch.zeros(2, 3, *dl.hw, device=learn.device).contiguous(memory_format=torch.channels_last)
     with eval_mode(model):
         _check_used(model, x)
         if 0 < dl.n % dl.bs < world*learn.grad_accum: _check_empty(model, x[:0], dl.n % dl.bs)

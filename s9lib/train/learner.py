@@ -307,7 +307,7 @@ class Learner(Evaluator):
         check_finite(self, self.model.state_dict())
         loss, correct, n = self.sums.tolist()
         held_out = {f'{self.dls.eval_name}_{k}': v for k,v in self.validate().items()}
-        size = self.size_at(len(self.dls.train) - 1) or self.dls.train.data.hw[0]
+        size = self.size_at(len(self.dls.train) - 1) or self.dls.train.hw[0]
         self.history.append({'epoch': self.epoch + 1, 'train_loss': loss/n, 'train_acc': correct/n, **held_out,
                              'lr': self.lr, 'size': size, 'seconds': self.seconds, 'img_per_s': n/self.seconds})
         self.epoch, self.seconds, self.sums = self.epoch + 1, 0., zero_sums(self.device)
