@@ -26,7 +26,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=[cfg['lib_name'], f"{cfg['lib_name']}.*"]),
     python_requires=f">={cfg['min_python']}",
     install_requires=shlex.split(cfg['requirements']),
-    extras_require={name: shlex.split(cfg[f'{name}_requirements']) for name in ('dev', 'explore')},
+    extras_require={name: shlex.split(cfg[f'{name}_requirements']) for name in ('dev', 'explore', 'timm', 'photos')},
     entry_points={'console_scripts': shlex.split(cfg.get('console_scripts', '')),
                   'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False,

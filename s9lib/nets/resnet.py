@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BasicBlock', 'Bottleneck', 'check_input', 'ResNet', 'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152',
-           'convert_state', 'to_kuangliu']
+           'unwrap_state', 'convert_state', 'to_kuangliu']
 
 # %% ../../nbs/nets/02_resnet.ipynb #2fee323f
 import torch
@@ -145,10 +145,12 @@ def resnet152(
     return ResNet(Bottleneck, [3, 8, 36, 3], num_classes, **kwargs)
 
 # %% ../../nbs/nets/02_resnet.ipynb #76af499d
-def _unwrap(state):
+def unwrap_state(
+    state:dict,  # state dict, or a checkpoint that holds one under a usual name
+)->dict:         # name -> tensor
     "Find the dictionary of tensors inside a checkpoint, without the prefixes that wrappers add to its names."
-    for key in ('model', 'net', 'state_dict', 'model_state_dict'):
-        if isinstance(state, dict) and isinstance(state.get(key), dict): return _unwrap(state[key])
+    for key in ('model', 'net', 'state_dict', 'model_state_dict', 'weights'):
+        if isinstance(state, dict) and isinstance(state.get(key), dict): return unwrap_state(state[key])
     if not isinstance(state, dict) or not state or any(getattr(v, 'shape', None) is None for v in state.values()):
         raise TypeError(f"state is a {type(state).__name__} without tensors by name: expected a state dict, or a "
                         "checkpoint that holds one under 'model', 'net' or 'state_dict'; "
@@ -166,10 +168,10 @@ def convert_state(
     state:dict,  # state dict or checkpoint, of the kuangliu or the torchvision layout
 )->dict:         # state dict for the networks of this page
     "Rename the weights of a ResNet from another library to ours."
-    return _rename(_unwrap(state), dict(shortcut='downsample', linear='fc'))
+    return _rename(unwrap_state(state), dict(shortcut='downsample', linear='fc'))
 
 def to_kuangliu(
     state:dict,  # state dict of a `ResNet` of this page
 )->dict:         # state dict of the kuangliu layout
     "Rename our weights to those of the kuangliu layout."
-    return _rename(_unwrap(state), dict(downsample='shortcut', fc='linear'))
+    return _rename(unwrap_state(state), dict(downsample='shortcut', fc='linear'))
