@@ -33,7 +33,8 @@ def set_lr(
 )->float:                       # learning rate of the first group
     "Set the learning rates for the next step."
     for g in opt.param_groups:
-        f = sched.get(g.get('name'), sched['']) if isinstance(sched, dict) else sched
+        f = sched if not isinstance(sched, dict) else sched.get(g.get('name') or '')
+        f = f or sched.get((g.get('name') or '').partition('_')[0], sched[''])  # 'head_norms' follows 'head'
         g['lr'] = g['initial_lr']*f(step, n_steps)
     return opt.param_groups[0]['lr']
 
@@ -89,10 +90,13 @@ def set_trainable(
 )->None:
     "Choose the parameters that learn in an epoch."
     for name, epochs in freeze: model.get_submodule(name).requires_grad_(epoch < epochs)
-    groups = {g.get('name'): g['params'] for g in opt.param_groups}
+    groups = {}                                                          # 'body' stands for 'body_norms', too
+    for g in opt.param_groups:
+        for name in dict.fromkeys((g.get('name') or '', (g.get('name') or '').partition('_')[0])):
+            groups.setdefault(name, []).extend(g['params'])
     if lack := [name for name, _ in unfreeze if name not in groups]:
         raise ValueError(f"unfreeze names the parameter group {lack[0]!r}, the optimizer has "
-                         f"{', '.join(map(str, groups))}: give opt_func groups with names, as adamw does")
+                         f"{', '.join(map(repr, groups))}: give opt_func groups with names, as adamw does")
     still = {p for name, epochs in unfreeze if epoch < epochs for p in groups[name]}
     for name, epochs in unfreeze:
         for p in groups[name]: p.requires_grad_(epoch >= epochs)
