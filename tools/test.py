@@ -13,7 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FINAL = check.finals(ROOT)
 LIMIT = 600  # seconds for one page or run
 # What the final notebook leaves in its run folder: pattern and the least number of files.
-WANTED = {'20_cifar10.ipynb': {'20_cifar10.html': 1, 'history.csv': 1, 'metrics.json': 1, '*.png': 3, '*.pt': 1}}
+FILES = {'history.csv': 1, 'metrics.json': 1, '*.png': 3, '*.safetensors': 1, 'checkpoints/*.pt': 1}
+WANTED = {'20_cifar10.ipynb': {'20_cifar10.html': 1, **FILES}}
 # A page begins as a copy of a process that has imported these, seconds saved for each; on Windows it imports them anew.
 START = multiprocessing.get_context('forkserver' if os.name != 'nt' else 'spawn')
 START.set_forkserver_preload(['torch', 'torchvision', 'albumentations', 'cv2', 'matplotlib.pyplot', 'nbdev.test'])

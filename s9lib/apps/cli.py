@@ -13,7 +13,6 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from .inference import load_model, save_model, SaveModelCallback
 from .report import write_report
@@ -65,17 +64,11 @@ def _parser(prog, description, notes):
     return ArgumentParser(prog, description=description, epilog=notes, formatter_class=formatter)
 
 # %% ../../nbs/apps/04_cli.ipynb #9d2d63b8
-def _device(name):
-    "The device called `name`; None: `default_device()`."
-    if name is None: return default_device()
-    try: torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as e:
-        why = str(e).splitlines()[0]
-        raise ValueError(f"device={name!r} cannot be used here ({why}); leave it out or choose 'cpu'") from e
-    return torch.device(name)
+#| export
+
 
 # %% ../../nbs/apps/04_cli.ipynb #9d899893
-_RESULTS = ('history.csv', 'curves.png', 'model.pt', 'report.html', 'metrics.json')
+_RESULTS = ('history.csv', 'curves.png', 'model.safetensors', 'report.html', 'metrics.json')
 
 def _finished(out):
     "Whether `out` has all results of its last checkpoint."
@@ -89,7 +82,7 @@ def _write_results(learn, out):
     title = f'{learn.recipe.arch} on {learn.dls.name}, recipe {learn.recipe.name}'
     save_history(learn.history, out/'history.csv')
     save_fig(plot_history(learn.history, title), out/'curves.png')
-    save_model(learn, out/'model.pt')
+    save_model(learn, out/'model.safetensors')
     write_report(learn, out/'report.html', title=title)
     save_metrics(run_metrics(learn), out/'metrics.json')
 
@@ -103,13 +96,13 @@ def train_run(
     force:bool=False,  # go on although the folder holds a run of another recipe, seed or data set
 )->Path:               # folder of the run
     "Train a recipe, or go on with a run, and write its results."
-    with distributed() as strategy:
-        device, seed = _device(device), run_seed(seed)
+    with distributed(device=device) as strategy:
+        device, seed = default_device(device), run_seed(seed)
         with strategy.rank0_first(): train, test = load_data(data)
         recipe = choose_recipe(train, device, recipe)
         out = run_folder(recipe, train, seed, out)
         cbs = [ProgressCallback(), CSVLogger(out/'history.csv'), CheckpointCallback(out/'checkpoints', force=force),
-               SaveModelCallback(out/'model.pt')]
+               SaveModelCallback(out/'model.safetensors')]
         learn = recipe.learner(recipe.dataloaders(train, test, seed=seed, device=device), cbs=cbs, strategy=strategy)
         print(f'{recipe.arch}, epochs: {recipe.epochs}, {recipe.flops(train)/1e15:.2g} PFLOP, on {device}; '
               f'the run is kept in {out}', flush=True)
@@ -229,7 +222,7 @@ def _explain_all(net, files, out, top, **how):
 # %% ../../nbs/apps/04_cli.ipynb #fd2ba121
 def explain_files(
     images:list,             # files, or folders that are searched for images
-    checkpoint:str='',       # run folder, model.pt, or checkpoint
+    checkpoint:str='',       # run folder, model.safetensors, or checkpoint
     out:str='explained',     # folder for the pictures and predictions.csv
     method:str='gradcam',    # gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, eigengradcam or cam
     layers:str='',           # names such as 'layer2,layer3'; '': the last one with a spatial output
@@ -239,9 +232,9 @@ def explain_files(
 )->int:                      # exit status: 1 if some images could not be read or written, else 0
     "Say what a trained network sees in images, and draw where it looked."
     if not checkpoint:
-        raise ValueError("checkpoint is missing: name a run folder such as runs/fast-cifar-10-0, or its model.pt")
+        raise ValueError("checkpoint is missing: name a run folder such as runs/fast-cifar-10-0, or its model file")
     if top < 1: raise ValueError(f"top={top}: expected at least 1")
-    net, out = load_model(checkpoint, _device(device)), Path(out)
+    net, out = load_model(checkpoint, default_device(device)), Path(out)
     files = list(_found([images] if isinstance(images, (str, Path)) else images, out))
     how = dict(layers=layers.replace(',', ' ').split() or None, target=target, method=method)
     net.explain(np.zeros((*net.hw, 3), np.uint8), **how)
@@ -250,11 +243,11 @@ def explain_files(
 # %% ../../nbs/apps/04_cli.ipynb #8e483506
 _EXPLAIN = """examples:
   s9_explain cat.jpg --checkpoint runs/fast-cifar-10-0
-  s9_explain holiday/ --checkpoint model.pt --out seen --layers layer1,layer2,layer3 --method layercam
-  s9_explain cat.jpg --checkpoint model.pt --target dog     where would the dog be?
+  s9_explain holiday/ --checkpoint model.safetensors --out seen --layers layer1,layer2,layer3 --method layercam
+  s9_explain cat.jpg --checkpoint model.safetensors --target dog     where would the dog be?
 
 Images may have any size; the network sees the middle square of them (or the part in the shape it was trained at).
-The checkpoint is a run folder, its model.pt, which can be moved anywhere, or a checkpoint that lies in the folder.
+The checkpoint is a run folder, its model.safetensors, which can be moved anywhere, or a checkpoint in the folder.
 OUT gets one picture for each image, IMAGE-METHOD.png, and predictions.csv with all probabilities.
 status: 0 done, 1 some images could not be read or written, 2 change the command, 130 interrupted"""
 
@@ -263,7 +256,7 @@ def explain_parser()->ArgumentParser:
     "Make the parser of `s9_explain`."
     p = _parser('s9_explain', s9_explain.__doc__, _EXPLAIN)
     p.add_argument('images', nargs='+', help='files, or folders that are searched for images')
-    p.add_argument('--checkpoint', default='', help='run folder, model.pt, or checkpoint')
+    p.add_argument('--checkpoint', default='', help='run folder, model.safetensors, or checkpoint')
     p.add_argument('--out', default='explained',
                    help='folder for the pictures and predictions.csv (default: %(default)s)')
     p.add_argument('--method', default='gradcam', help='gradcam, gradcam++, hirescam, xgradcam, layercam, eigencam, '

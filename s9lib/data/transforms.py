@@ -38,13 +38,17 @@ _PRESETS = dict(
     assignment=dict(rotate=10, hflip=.5, vflip=.5),
     light=dict(hflip=.5, pad=2),
     standard=dict(hflip=.5, pad=4, cutout=8),
-    strong=dict(hflip=.5, pad=4, cutout=12, scale=.1, rotate=10, brightness=.2, contrast=.2, saturation=.2, hue=.03))
-_OFF = dict(hflip=0., vflip=0., pad=0, rotate=0., scale=0., brightness=0., contrast=0., saturation=0., hue=0., cutout=0)
+    strong=dict(hflip=.5, pad=4, cutout=12, scale=.1, rotate=10, brightness=.2, contrast=.2, saturation=.2, hue=.03),
+    photo=dict(min_crop=.35, hflip=.5),
+    photo_strong=dict(min_crop=.2, hflip=.5, brightness=.2, contrast=.2, saturation=.2, hue=.03))
+_OFF = dict(min_crop=0., hflip=0., vflip=0., pad=0, rotate=0., scale=0., brightness=0., contrast=0.,
+            saturation=0., hue=0., cutout=0)
 
 # %% ../../nbs/data/05_transforms.ipynb #8129267f
 def _builders(o, hw, fill):
     "List the transforms that the options `o` ask for; order: move, colour, cut."
     n, mirror, turn, hole = strict, cv2.BORDER_REFLECT_101, (-o['rotate'], o['rotate']), (o['cutout'], o['cutout'])
+    if o['min_crop']: yield n(A.RandomResizedCrop, size=hw, scale=(o['min_crop'], 1.), area_for_downscale='image')
     if o['hflip']: yield n(A.HorizontalFlip, p=o['hflip'])
     if o['vflip']: yield n(A.VerticalFlip, p=o['vflip'])
     if o['scale']:
@@ -60,11 +64,12 @@ def _builders(o, hw, fill):
 
 # %% ../../nbs/data/05_transforms.ipynb #7b50a3d8
 def train_tfms(
-    preset:str='light',      # 'none', 'assignment', 'light', 'standard' or 'strong'
+    preset:str='light',      # 'none', 'assignment', 'light', 'standard', 'strong', 'photo' or 'photo_strong'
     size:int|tuple=32,       # side or (h,w) of the result in pixels
     mean:tuple=CIFAR10_MEAN, # per channel, on the scale [0,1]
     std:tuple=CIFAR10_STD,   # per channel, on the scale [0,1]
-    **overrides,             # options: hflip vflip (probability), pad cutout (pixels), rotate (degrees),
+    **overrides,             # options: min_crop (smallest part of the area in a random crop, 0: all of it),
+                             # hflip vflip (probability), pad cutout (pixels), rotate (degrees),
                              # scale brightness contrast saturation hue (range, plus or minus)
 )->A.Compose:                # ends in Normalize and ToTensorV2
     "Build a training pipeline by name; any option of the preset can be overridden."

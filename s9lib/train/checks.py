@@ -41,7 +41,7 @@ def check_model(
     progressive_sizes=(),   # ((epochs, size), …) of progressive resizing
 )->torch.Tensor:            # its output for two grey images of full size
     "Raise if the network cannot take the images or has too few outputs."
-    c, (h, w) = len(dls.classes), dls.train.data.hw
+    c, (h, w) = len(dls.classes), dls.train.hw
     for hw in dict.fromkeys([(s, s) for _,s in progressive_sizes] + [(h, w)]):
         x = torch.zeros(2, 3, *hw, device=dls.device).contiguous(memory_format=torch.channels_last)
         try:
@@ -101,7 +101,7 @@ def check_small_batch(
     least = min(n//min(parts, n) for n in sizes)
     if least > 1: return
     trial = copy.deepcopy(model).train()
-    for hw in dict.fromkeys([(s, s) for _,s in progressive_sizes] + [dl.data.hw]):
+    for hw in dict.fromkeys([(s, s) for _,s in progressive_sizes] + [dl.hw]):
         x = torch.zeros(least, 3, *hw, device=dls.device).contiguous(memory_format=torch.channels_last)
         try: trial(x)
         except (ValueError, RuntimeError) as e:

@@ -33,7 +33,7 @@ def world_size()->int:  # at least 1; 1 without a process group
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 # %% ../../nbs/train/12_distributed.ipynb #3a6683db
-def _backend():
+def _backend(device):
     "Take this process's device and name the backends that fit it; say what is missing before anybody waits."
     missing = [k for k in ('RANK', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT') if k not in os.environ]
     if missing:
@@ -42,10 +42,11 @@ def _backend():
                          f"start the script with torchrun --nproc-per-node {asked} script.py, or unset WORLD_SIZE")
     if not dist.is_available():
         raise ValueError("this torch is built without torch.distributed: start the script without torchrun")
-    name, local, n = os.environ.get('S9LIB_DEVICE', 'cuda'), int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
+    name, local = device or os.environ.get('S9LIB_DEVICE', 'cuda'), int(os.environ['LOCAL_RANK'])
+    n = torch.cuda.device_count()
     if not n or not name.startswith('cuda'): return 'gloo'
     if ':' in name:
-        raise ValueError(f"S9LIB_DEVICE={name!r} would give all processes one GPU: set it to 'cuda', each process "
+        raise ValueError(f"device {name!r} would give all processes one GPU: set it to 'cuda', each process "
                          "takes its own")
     if local >= n:
         raise ValueError(f"process {local} of this machine has no GPU of its own, there are {n}: start at most "
@@ -217,7 +218,7 @@ def check_shared(
         raise ValueError(f"bs={dl.bs} is less than one image for each of {world} processes: choose a larger bs or "
                          "fewer processes")
     for name, m in model.named_modules(): _check_module(name, m, world)
-    x = torch.zeros(2, 3, *dl.data.hw, device=learn.device).contiguous(memory_format=torch.channels_last)
+    x = torch.zeros(2, 3, *dl.hw, device=learn.device).contiguous(memory_format=torch.channels_last)
     with eval_mode(model):
         _check_used(model, x)
         if 0 < dl.n % dl.bs < world*learn.grad_accum: _check_empty(model, x[:0], dl.n % dl.bs)
@@ -278,12 +279,13 @@ class Distributed(SingleProcess):
 @contextmanager
 def distributed(
     timeout:float=1800.,  # seconds that a process waits for the others before it gives up
+    device:str=None,      # 'cpu' or 'cuda'; None: `$S9LIB_DEVICE`, else the GPUs if there are any
 ):                        # yields the strategy: `Distributed`, or `SingleProcess` without `torchrun`
     "Join the processes that `torchrun` started; without it, or within another such block, change nothing."
     if world_size() > 1 or int(os.environ.get('WORLD_SIZE', 1)) < 2:
         yield Distributed() if world_size() > 1 else SingleProcess()
         return
-    dist.init_process_group(_backend(), timeout=timedelta(seconds=timeout))
+    dist.init_process_group(_backend(device), timeout=timedelta(seconds=timeout))
     try:
         with open(os.devnull, 'w') as null, redirect_stdout(null) if rank() else nullcontext(): yield Distributed()
     finally: dist.destroy_process_group()

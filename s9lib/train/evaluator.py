@@ -203,7 +203,7 @@ class Evaluator:
         tta:str='none',  # 'none' (single view), 'flip' (2 views) or 'six'
     )->tuple:            # name of the class, its probability, and all probabilities (c,)
         "Classify one image."
-        x = image_batch(im, self.dls.train.data.hw, self.dls.mean, self.dls.std).to(self.device)
+        x = image_batch(im, self.dls.train.hw, self.dls.mean, self.dls.std).to(self.device)
         with eval_mode(self.model): probs = predict_logits(self.model, x, tta, self.amp).softmax(1)[0].cpu()
         i = int(probs.argmax())
         return self.dls.classes[i], probs[i].item(), probs

@@ -38,7 +38,7 @@ def _line(cells, widths):
 # %% ../../nbs/train/09_history.ipynb #bb70a371
 def _work(learn, step):
     "Pixels seen until `step`, in units of a full-size batch."
-    per, full, done, seen = len(learn.dls.train), learn.dls.train.data.hw[0], 0., 0
+    per, full, done, seen = len(learn.dls.train), learn.dls.train.hw[0], 0., 0
     for epochs, size in (*learn.progressive_sizes, (float('inf'), full)):
         n = min(step - seen, epochs*per)
         done, seen = done + n*(size/full)**2, seen + n
