@@ -12,7 +12,7 @@ import re
 import threading
 import warnings
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -240,12 +240,12 @@ def _check_png(buf):
         at = end
 
 # %% ../nbs/01_images.ipynb #da5dd7f2
-def _decode_jpeg(buf, notes):
+def _decode_jpeg(buf, notes, least=0):
     "Decode a sound RGB or grey JPEG; None for others, which are left to Pillow."
     try:
         if simplejpeg.decode_jpeg_header(buf, strict=False)[2] in ('CMYK', 'YCCK'): return None
     except ValueError: return None
-    try: return simplejpeg.decode_jpeg(buf, colorspace='RGB', strict=True)
+    try: return simplejpeg.decode_jpeg(buf, colorspace='RGB', strict=True, min_height=least, min_width=least)
     except ValueError as e:
         if 'Premature end of JPEG file' in str(e): raise ValueError('is cut off') from None
         notes.append(f'is damaged ({e}); decoded as far as possible')
@@ -254,6 +254,7 @@ def _decode_jpeg(buf, notes):
 def decode_image(
     buf:bytes,        # content of an image file
     notes:list=None,  # takes a sentence for each fault that does not keep it from being read
+    least:int=0,      # shorter side in pixels that suffices: a JPEG is then decoded at 1/2, 1/4 or 1/8; 0: full size
 )->np.ndarray:        # uint8 RGB, (h,w,3): upright, on white, the upper 8 of 16 bits
     "Decode the bytes of an image file; a `ValueError` says why that cannot be done."
     notes = [] if notes is None else notes
@@ -264,7 +265,7 @@ def decode_image(
     with _quiet:
         with _in_words(): im = Image.open(io.BytesIO(buf))
         with im:
-            a = _decode_jpeg(buf, notes) if buf[:2] == b'\xff\xd8' else None
+            a = _decode_jpeg(buf, notes, least) if buf[:2] == b'\xff\xd8' else None
             return _pil_to_rgb(im, notes) if a is None else _upright(a, _orientation(im))
 
 # %% ../nbs/01_images.ipynb #a35b9565

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from ..core import atomic_path, default_amp, default_device, package_version
 from ..explain.cam import cam
 from ..images import crop_to_shape, read_image
+from ..nets.zoo import build_from_spec, model_spec
 from ..train.callbacks import Callback
 from ..train.checkpoint import load_checkpoint
 from ..train.evaluator import image_batch, predict_logits
@@ -30,15 +31,19 @@ from ..train.state import not_finite
 FORMAT = 's9lib model 2'
 
 def model_meta(
-    learn,   # a `Learner` with a recipe
+    learn,   # a `Learner` with a recipe, or of a network from `create_model`
 )->dict:     # plain Python, as JSON keeps it
     "Collect what is needed to use the network of `learn`."
-    r, d = learn.recipe, learn.dls
-    if r is None:
-        raise ValueError("this Learner has no recipe, so a file could not say how to build its network: "
-                         "make it with Recipe.learner, of `replace(get_recipe(...), ...)` if need be")
-    meta = dict(format=FORMAT, version=package_version('s9lib'), arch=r.arch, model_args=r.model_args,
-                classes=list(d.classes), hw=d.train.hw, mean=d.mean, std=d.std, recipe=r.name, data=d.name,
+    d, r = learn.dls, learn.recipe
+    if r: network = dict(arch=r.arch, model_args=r.model_args)
+    else:
+        try: spec = model_spec(learn.model)
+        except ValueError as e:
+            raise ValueError("a file could not say how to build this network: make the learner with Recipe.learner or "
+                             f"vision_learner, or the network with create_model ({e})") from e
+        network = dict(arch=spec.arch, model_args=spec.kwargs, spec=spec.to_dict())
+    meta = dict(format=FORMAT, version=package_version('s9lib'), **network, recipe=r.name if r else 'finetune',
+                classes=list(d.classes), hw=d.train.hw, mean=d.mean, std=d.std, data=d.name,
                 seed=learn.seed, epoch=learn.epoch, n_epoch=learn.n_epoch,
                 metrics=learn.history[-1] if learn.history else {})
     return json.loads(json.dumps(meta, default=float))
@@ -57,7 +62,7 @@ def model_digest(
 
 # %% ../../nbs/apps/01_inference.ipynb #b898f274
 def save_model(
-    learn,          # a `Learner` from `Recipe.learner`
+    learn,          # a `Learner` from `Recipe.learner` or `vision_learner`
     path:str|Path,  # the file to write, such as 'model.safetensors'
 )->Path:            # `path`
     "Write the network of `learn` with all that is needed to use it, complete or not at all."
@@ -113,7 +118,8 @@ class Predictor:
     ):
         self.meta, self.device = meta, torch.device(device or default_device())
         self.classes, self.hw, self.mean, self.std = meta['classes'], *(tuple(meta[k]) for k in ('hw', 'mean', 'std'))
-        model = build_model(meta['arch'], len(self.classes), **meta['model_args'])
+        spec = meta.get('spec')
+        model = build_from_spec(spec) if spec else build_model(meta['arch'], len(self.classes), **meta['model_args'])
         model.load_state_dict(weights)
         self.model = model.to(self.device, memory_format=torch.channels_last).eval()
         self.amp = default_amp(self.device)

@@ -26,9 +26,9 @@ def check_input(
     if spec.weights is None or spec.mean is None: return
     far = max(abs(a - b) for a, b in zip((*spec.mean, *spec.std), (*dls.mean, *dls.std)))
     if far > .05:
-        warnings.warn(f"the weights of {spec.arch} expect images normalized by mean {spec.mean} and std {spec.std}, the "
-                      f"loaders use {tuple(round(m, 3) for m in dls.mean)} and {tuple(round(s, 3) for s in dls.std)}: pass "
-                      "mean= and std= to DataLoaders.from_data", stacklevel=3)
+        mean, std = (tuple(round(v, 3) for v in t) for t in (dls.mean, dls.std))
+        warnings.warn(f"the weights of {spec.arch} expect images normalized by mean {spec.mean} and std {spec.std}, "
+                      f"the loaders use {mean} and {std}: pass mean= and std= to DataLoaders.from_data", stacklevel=3)
 
 # %% ../../nbs/train/14_finetune.ipynb #14f70010
 def vision_learner(

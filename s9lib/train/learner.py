@@ -20,7 +20,7 @@ from .checks import check_run, keep_memory
 from .evaluator import amp_dtype, autocast, batch_sums, Evaluator, zero_sums
 from .lr_finder import exponential, LRFinder, plot_lr_find, suggest_lr
 from .mixup import mixed_loss
-from .optim import constant, one_cycle, sgd
+from .optim import as_opt_func, constant, one_cycle, sgd
 from .state import (config_diff, describe_architecture, describe_config, describe_modules, get_rng,
                                not_finite, preserve_state, set_rng)
 
@@ -185,7 +185,7 @@ class Learner(Evaluator):
         recipe=None,          # `Recipe` that `fit` follows where it is told nothing else
     ):
         super().__init__(dls, model, loss_func, amp, metrics, strategy)
-        self.opt_func, self.cbs, self.averager, self.mix = opt_func, list(cbs), averager, mix
+        self.opt_func, self.cbs, self.averager, self.mix = as_opt_func(opt_func), list(cbs), averager, mix
         self.progressive_sizes, self.freeze, self.unfreeze = tuple(progressive_sizes), tuple(freeze), tuple(unfreeze)
         self.l1, self.max_grad_norm, self.grad_accum, self.compile = l1, max_grad_norm, grad_accum, compile
         self.seed = getattr(dls, 'seed', 0) if seed is None else seed

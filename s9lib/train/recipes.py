@@ -284,17 +284,18 @@ def get_recipe(
 
 # %% ../../nbs/train/13_recipes.ipynb #84d5ce7a
 def run_metrics(
-    learn:Learner,  # trained, from `Recipe.learner`
+    learn:Learner,  # trained
 )->dict:            # plain numbers and strings, for a JSON file
     "Collect the result of a run: accuracy of the last epoch's weights by number of views, cost, what it was a run of."
     dl, name, train, acc = learn.dls.eval, learn.dls.eval_name, learn.dls.train.data, learn.tta_accs()
     fewer = learn.device.type == 'cpu' and not learn.amp and not learn.compile  # where Winograd's method applies
-    return {'recipe': learn.recipe.name, 'data': learn.dls.name, 'source': dl.data.source, 'seed': learn.seed,
+    r = learn.recipe
+    cost = {'flops': r.flops(train), 'flops_done': r.flops(train, fewer)} if r else {}
+    return {'recipe': r.name if r else 'finetune', 'data': learn.dls.name, 'source': dl.data.source, 'seed': learn.seed,
             'epochs': learn.epoch, 'n_train': len(train), f'n_{name}': len(dl.data),
             f'{name}_acc': acc['none'], f'{name}_acc_flip': acc['flip'], f'{name}_acc_six': acc['six'],
             'train_seconds': sum(r['seconds'] for r in learn.history),
-            'flops': learn.recipe.flops(train), 'flops_done': learn.recipe.flops(train, fewer),
-            'parameters': count_params(learn.model), 'device': str(learn.device), 'precision': learn.precision,
+            **cost, 'parameters': count_params(learn.model), 'device': str(learn.device), 'precision': learn.precision,
             'threads': torch.get_num_threads(), 'torch': torch.__version__}
 
 # %% ../../nbs/train/13_recipes.ipynb #76a90514
