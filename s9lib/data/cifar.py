@@ -70,7 +70,7 @@ def _from_torchvision(cls, root, download, key):
             with atomic_path(file) as tmp, open(tmp, 'wb') as f: np.save(f, a)
         arrays = [np.load(f, mmap_mode='r') for f in files[:2]]
     except OSError as e: warnings.warn(f"{e}. Going on without a cache", stacklevel=5)
-    return arrays, [[(i, s.classes[y]) for i, y in enumerate(s.targets)] for s in sets], {}
+    return arrays, [[(i, s.classes[y]) for i, y in enumerate(s.targets)] for s in sets]
 
 # %% ../../nbs/data/04_cifar.ipynb #eb23df52
 def _cifar(cls, root, download):
