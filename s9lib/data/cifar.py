@@ -22,7 +22,7 @@ import torchvision
 from ..core import atomic_path, cache_dir
 from .dataset import CIFAR10_CLASSES
 from .synthetic import shapes_split
-from .folder import cached, entry_files, image_folder
+from .folder import cached, entry_files, image_csv, image_folder
 
 # %% ../../nbs/data/04_cifar.ipynb #e04a4447
 def _why_unreachable(url, seconds=5):
@@ -105,7 +105,7 @@ def cifar100(
     return _cifar(torchvision.datasets.CIFAR100, root, download)
 
 # %% ../../nbs/data/04_cifar.ipynb #b435c429
-def _locate(where, download):
+def _locate(where, download, **how):
     "Load what `where` names; None means CIFAR-10, or shapes if that cannot be had."
     named = dict(cifar10=lambda: cifar10(download=download), cifar100=lambda: cifar100(download=download),
                  shapes=shapes_split)
@@ -114,18 +114,22 @@ def _locate(where, download):
         folder = Path(where).expanduser()
         held = any((folder/s).is_dir() for s in ('cifar10', torchvision.datasets.CIFAR10.base_folder))
         if held: return _cifar(torchvision.datasets.CIFAR10, folder, False)
-        return tuple(map(_as_cifar, image_folder(folder)))
+        if folder.suffix.lower() == '.csv': return image_csv(folder, **how)
+        return tuple(map(_as_cifar, image_folder(folder, **how)))
     try: return cifar10(download=download)
     except ConnectionError as e: why = str(e).split(': unpack')[0]
     return tuple(replace(d, source=f'{d.source}, INSTEAD of CIFAR-10: {why}') for d in shapes_split())
 
 # %% ../../nbs/data/04_cifar.ipynb #ae43fa6b
 def load_data(
-    where:str|Path=None,  # 'cifar10', 'cifar100', 'shapes' or a folder; None: `$S9LIB_DATA`, else CIFAR-10, else shapes
+    where:str|Path=None,  # 'cifar10', 'cifar100', 'shapes', a folder or .csv; None: `$S9LIB_DATA`, CIFAR-10, or shapes
     download:bool=True,   # CIFAR may be downloaded
+    **how,                # for `image_folder` and `image_csv`: on_error, valid_pct, size …
 )->tuple:                 # (train, test)
     "Load data by name or folder, and print one line that says which were used."
     where = where or os.environ.get('S9LIB_DATA') or None
-    train, test = _locate(where, download)
+    train, test = _locate(where, download, **how)
     print(f'data: {train.name}, {len(train):,} training and {len(test):,} test images; {train.source}')
+    if train.skipped:
+        print(f"data: {train.seen}: {'; '.join(train.skipped[:3])}{'; …' if train.skipped[3:] else ''}")
     return train, test

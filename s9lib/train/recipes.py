@@ -330,13 +330,13 @@ def run_seed(
     return int(raw)
 
 def run_folder(
-    recipe:Recipe,      # of the run
+    recipe:Recipe|str,  # of the run, or the name that stands for it
     train,              # `ImageData` that is trained on
     seed:int=0,         # of the run
     out:str|Path=None,  # the folder; None: `$S9LIB_OUT`, else `runs/<recipe>-<data>-<seed>`
 )->Path:                # made if needed
     "Make the folder of a run; the same run comes back to the same folder."
-    name = f"{recipe.name}-{train.name.lower().replace(' ', '-')}-{seed}"
+    name = f"{getattr(recipe, 'name', recipe)}-{train.name.lower().replace(' ', '-')}-{seed}"
     out = Path(out or os.environ.get('S9LIB_OUT') or Path('runs')/name)
     try: out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
