@@ -23,6 +23,9 @@ class ClassifierOutputTarget:
         logits:torch.Tensor,  # (c,) of one image or (n,c) of a batch
     )->torch.Tensor:          # its score, () or (n,)
         "Select the score of the class."
+        if not 0 <= self.category < logits.shape[-1]:
+            raise ValueError(f"ClassifierOutputTarget({self.category}) is not a class of this model: expected 0 to "
+                             f"{logits.shape[-1]-1}")
         return logits[..., self.category]
 
     def __repr__(self): return f'ClassifierOutputTarget({self.category})'
@@ -41,26 +44,47 @@ def _class_ids(target, n, n_classes, device):
     return t.long()
 
 # %% ../../nbs/explain/03_methods.ipynb #4f8fc686
-def _call_target(target, logits):
+def _call_target(target, logits, n):
     "Scores and classes of a target function, or of a list with one for each image."
-    n = len(logits)
-    if callable(target): return target(logits), torch.full((n,), getattr(target, 'category', -1), device=logits.device)
-    if len(target) != n:
-        raise ValueError(f"target has {len(target)} functions for a batch of {n} images: pass one each")
-    ids = [getattr(t, 'category', -1) for t in target]
-    return torch.stack([t(o) for t, o in zip(target, logits)]), torch.tensor(ids, device=logits.device)
+    dev = logits.device if isinstance(logits, torch.Tensor) else None
+    if callable(target):
+        s, ids = target(logits), [getattr(target, 'category', -1)]*n
+        if isinstance(s, torch.Tensor) and s.shape == (n, 1): s = s[:, 0]
+    else:
+        if len(target) != n: raise ValueError(f"target has {len(target)} functions for a batch of {n} images: pass one each")
+        ids, one = [getattr(t, 'category', -1) for t in target], [t(o) for t, o in zip(target, _each(logits, n))]
+        s = torch.stack([o[0] if isinstance(o, torch.Tensor) and o.shape == (1,) else o for o in one])
+    ids = [i if isinstance(i, int) else -1 for i in ids]
+    return s, torch.tensor(ids, device=s.device if isinstance(s, torch.Tensor) else dev)
+
+def _each(out, n):
+    "What a model put out for each of `n` images: tensors, or tuples, lists and dicts of them."
+    if isinstance(out, dict): return [dict(zip(out, v)) for v in zip(*(_each(v, n) for v in out.values()))]
+    if isinstance(out, (tuple, list)): return [type(out)(v) if type(out) in (tuple, list) else v
+                                               for v in zip(*(_each(v, n) for v in out))]
+    return out
+
+def _yes_or_no(logits, target, n):
+    "Scores and classes of a model with one logit: class 1 is its yes, class 0 its no, whose score is the negative one."
+    ids = (logits.detach()[:, 0] > 0).long() if target is None else _class_ids(target, n, 2, logits.device)
+    return logits[:, 0] * (2*ids - 1), ids
 
 def target_scores(
-    logits:torch.Tensor,  # (n,c) as the model returned them; any shape (n,...) if `target` is a function
-    target=None,          # None: the top class; int; one int per image (list, tensor); function(s) of the logits
-)->tuple:                 # scores (n,), differentiable, and the class of each (n,), -1 where a function chose
-    "Return the scores to explain, and the class of each."
-    n = len(logits)
+    logits,             # (n,c) tensor as the model returned it; anything it returns if `target` is a function
+    target=None,        # None: the top class; int; one int per image (list, tensor); function(s) of the logits
+    n:int=None,         # number of images, for outputs that are no tensor
+)->tuple:               # scores (n,), differentiable, and the class of each (n,), -1 where a function chose
+    "Return the scores to explain, and the class of each; one logit has two classes, 0 for no and 1 for yes."
+    n = len(logits) if n is None else n
     if callable(target) or isinstance(target, (list, tuple)) and any(callable(t) for t in target):
-        s, ids = _call_target(target, logits)
+        s, ids = _call_target(target, logits, n)
+    elif not isinstance(logits, torch.Tensor):
+        raise ValueError(f"the model put out a {type(logits).__name__}, not a tensor: wrap it in a module that returns "
+                         "the logits, or pass target= as a function of it that returns (n,) scores")
     else:
         if logits.ndim != 2: raise ValueError(f"the model put out shape {tuple(logits.shape)}, not (n, classes): "
                                               "pass target= as a function of it that returns (n,) scores")
+        if logits.shape[1] == 1: return _yes_or_no(logits, target, n)
         ids = logits.detach().argmax(1) if target is None else _class_ids(target, n, logits.shape[1], logits.device)
         s = logits.gather(1, ids[:, None])[:, 0]
     if not isinstance(s, torch.Tensor) or s.shape != (n,):
@@ -102,7 +126,10 @@ def _eigencam(A, G=None):
     flat = A.flatten(2)                                                                  # (n,k,hw)
     U = torch.linalg.svd(flat - flat.mean(2, keepdim=True), full_matrices=False)[0]      # channels x components
     proj = (U[:, :, :1] * (flat - flat.mean(2, keepdim=True))).sum(1)                    # (n,hw)
-    sign = (proj * flat.sum(1)).sum(1, keepdim=True)
+    mass = flat.sum(1)                                                                   # (n,hw)
+    sign = (proj * mass).sum(1, keepdim=True)
+    level = mass.abs().amax(1, keepdim=True) <= 1e-4 * flat.abs().sum(1).amax(1, keepdim=True)
+    sign = torch.where(level, proj.pow(3).sum(1, keepdim=True), sign)
     return (proj * torch.where(sign < 0, -1, 1)).view(n, h, w)
 
 def _eigengradcam(A, G): return _eigencam(G * A)
