@@ -93,7 +93,7 @@ def unwrap_model(
         elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)): model = model.module
         else: return model
 
-# %% ../../nbs/explain/02_activations.ipynb #d5d80c06
+# %% ../../nbs/explain/02_activations.ipynb #d967269f
 @dataclass(frozen=True)
 class Layout:
     "How the output of a layer lies in the image: call it to bring that output to (n,c,h,w)."
@@ -124,7 +124,7 @@ class Layout:
         part = f'[:, :, {ends}]' if self.prefix or self.suffix else ''
         return f'lambda t: t{turn}{part}.unflatten(2, {self.grid})'
 
-# %% ../../nbs/explain/02_activations.ipynb #c79ab5df
+# %% ../../nbs/explain/02_activations.ipynb #c9d0d97f
 # modules whose output is (n,c,h,w), by definition
 _OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.MaxPool2d, nn.AvgPool2d,
               nn.LPPool2d, nn.FractionalMaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LocalResponseNorm,
@@ -161,16 +161,16 @@ class _Form:
         return (self.plain and isinstance(out, torch.Tensor) and out.ndim == 4 and out.shape[2:] == self.hw
                 and not out.shape[1] == out.shape[2] == out.shape[3])
 
-# %% ../../nbs/explain/02_activations.ipynb #94701e5b
+# %% ../../nbs/explain/02_activations.ipynb #7b0b8b8b
 def _grids(n_tokens, hw):
-    "All (h',w') of `n_tokens` that one stride could make of an image (h,w), the most likely first."
+    "All (h',w') of `n_tokens` that one whole stride makes of an image (h,w), rounded down or up; last, a square."
     (h, w), found = hw, []
-    for a in range(2, n_tokens//2 + 1):
-        b = n_tokens//a
-        if a*b != n_tokens or a > h or b > w: continue
-        down, up = max(h/(a + 1), w/(b + 1)) < min(h/a, w/b), max(h/a, w/b) < min(h/(a - 1), w/(b - 1))
-        if down or up or h*b == w*a: found.append((a, b))              # sides rounded down, up, or not at all
-    return sorted(found, key=lambda g: abs(math.log(g[0]*w/(g[1]*h))))
+    for s in range(1, min(hw)//2 + 1):
+        for g in ((h//s, w//s), (-(-h//s), -(-w//s))):
+            if g[0]*g[1] == n_tokens and g not in found: found.append(g)
+    side = math.isqrt(n_tokens)
+    if side > 1 and side*side == n_tokens and (side, side) not in found: found.append((side, side))  # resized by the model
+    return found
 
 _STRIDES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -197,7 +197,7 @@ def _is_patches(m, grid, hw):
     size = (size, size) if isinstance(size, int) else size
     return size is not None and all(s*g <= full < s*(g + 1) for s, g, full in zip(size, grid, hw))
 
-# %% ../../nbs/explain/02_activations.ipynb #9ff5c22c
+# %% ../../nbs/explain/02_activations.ipynb #8878371f
 def _hypotheses(shape, hw):
     "All layouts that an output of `shape` could have for an image `hw`."
     if len(shape) == 4:
@@ -207,7 +207,7 @@ def _hypotheses(shape, hw):
     out = []
     for kind, t in (('tokens', shape[1]), ('ctokens', shape[2])):
         for extra in range(min(17, t)):
-            for grid in _grids(t - extra, hw)[:2]:
+            for grid in _grids(t - extra, hw):
                 out += [Layout(kind, grid, extra), Layout(kind, grid, 0, extra)] if extra else [Layout(kind, grid)]
     return out
 
@@ -244,7 +244,7 @@ def _try_layouts(outs, hw, least=.02):
     good = [(l.prefix + l.suffix, -mean, i, l) for i, (mean, l) in enumerate(good) if mean > .8*best]
     return min(good)[-1] if good else None                             # fewest tokens that are not of the image
 
-# %% ../../nbs/explain/02_activations.ipynb #aeb8ddb7
+# %% ../../nbs/explain/02_activations.ipynb #97a8522c
 _FOUND = WeakKeyDictionary()  # model -> what was established about its layers
 
 def _found(model, x):
@@ -292,7 +292,7 @@ def _refuse(name, n, shape, hw):
                       f"or pass reshape=, a function to that shape{paste}. A change in the image did not show at the "
                       "same place of this output, so it is not taken for a picture.")
 
-# %% ../../nbs/explain/02_activations.ipynb #c165741a
+# %% ../../nbs/explain/02_activations.ipynb #76ff3a1c
 def _tensors(out):
     "All floating-point tensors in the output of a model: a tensor, or tuples, lists and dicts of them."
     if isinstance(out, torch.Tensor): return [out] if out.is_floating_point() else []
@@ -351,7 +351,7 @@ def default_layer(
         layout = notes.get(key) or _declared_layout(model, n, shape, hw)
         if layout is None and n not in trials: trials.update(_probe(model, x, names[i:i + 8]))
         layout = notes[key] = layout or trials[n]
-        if layout is not None and _places(layout, seen[n][1]) >= .05:
+        if layout is not None and _places(layout, seen[n][1]) >= .5:
             notes['default'] = n
             break
     return notes['default']
@@ -434,7 +434,7 @@ def record_activations(
         if layouts[name] is None: raise _refuse(name, n, shape, hw)
     return out, {n: acts[n] if grad else acts[n].detach() for n in named}, layouts
 
-# %% ../../nbs/explain/02_activations.ipynb #0f0e156b
+# %% ../../nbs/explain/02_activations.ipynb #947b8742
 def as_images(
     name:str,        # of the layer, for the message
     n:int,           # number of images

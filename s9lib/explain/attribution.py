@@ -111,13 +111,17 @@ def _classes_only(ids, who):
     if (ids < 0).any(): raise ValueError(f"{who} needs classes as target, not functions")
 
 # %% ../../nbs/explain/05_attribution.ipynb #de6be670
-def _masked_probs(model, xi, a, c, bs):
-    "Probability (k,) of class `c` for image `xi` (3,h,w) seen through each channel of `a` (k,h',w'), scaled to [0,1]."
-    out = []
+def _target_of(target, ids, i):
+    "Target of image `i` alone: its class, or the function that chose."
+    if ids[i] >= 0: return ids[i].item()
+    return target if callable(target) else lambda out: torch.stack([target[i](o).reshape(()) for o in out])
+
+def _confidences(model, xi, a, target, bs):
+    "Score (k,) of `target` for image `xi` (3,h,w) seen through each channel of `a` (k,h',w'), above that of no image."
+    nothing, out = target_scores(model(torch.zeros_like(xi)[None]), target, 1)[0], []
     for part in (a - a.amin((1, 2), keepdim=True)).split(bs):
         masks = normalize_maps(upsample(part, tuple(xi.shape[1:])), 'max')[0].to(xi.dtype)  # (bs,h,w)
-        logits = model(xi * masks[:, None])
-        out.append(logits.to(a.dtype).softmax(1)[:, c])
+        out.append((target_scores(model(xi * masks[:, None]), target, len(masks))[0] - nothing).to(a.dtype))
     return torch.cat(out)
 
 @torch.no_grad()
@@ -125,7 +129,7 @@ def score_cam(
     model:nn.Module,  # returns logits (n,c)
     x:torch.Tensor,   # (n,3,h,w), normalised
     layer,            # name or module
-    target=None,      # as in `cam`, but no function
+    target=None,      # as in `cam`
     bs:int=256,       # masked images per forward pass
     norm:str|None='max',  # as in `cam`
     reshape=None,     # as in `cam`
@@ -134,9 +138,10 @@ def score_cam(
     model = unwrap_model(model)
     with explain_mode(model, x):
         name, _, A, _, logits = _activation(model, x, layer, reshape)  # A (n,k,h',w')
-        ids, raw = target_scores(logits, target)[1], []
-        _classes_only(ids, 'score_cam')
-        for xi, a, c in zip(x, A, ids): raw.append((_masked_probs(model, xi, a, c, bs)[:, None, None] * a).sum(0))
+        ids, raw = target_scores(logits, target, len(x))[1], []
+        for i, (xi, a) in enumerate(zip(x, A)):
+            w = _confidences(model, xi, a, _target_of(target, ids, i), bs)  # (k,)
+            raw.append((w[:, None, None] * a).sum(0))
     return _result(logits, ids, name, torch.stack(raw), tuple(x.shape[2:]), norm)
 
 # %% ../../nbs/explain/05_attribution.ipynb #7d92e681
@@ -205,7 +210,7 @@ class ScoreCAM(GradCAM):
     "Score-CAM of `target_layers`, as `score_cam` makes it; several layers are averaged."
     def explain(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
-        targets=None,               # as `target` of `cam`, but no function
+        targets=None,               # as `target` of `cam`
     )->CamResult:                   # the maps of each layer, with the logits
         "Compute the maps of a batch, layer by layer."
         return _by_layer(score_cam, self, input_tensor, targets)
