@@ -197,8 +197,10 @@ def occlusion(
     return _result(logits, ids, 'occlusion', lost / seen, (h, w))
 
 # %% ../../nbs/explain/05_attribution.ipynb #394dd9f7
-def _by_layer(f, self, x, targets):
+def _by_layer(f, self, x, targets, eigen):
     "Make one `CamResult` of what `f` gives for each target layer of `self`, a `GradCAM`."
+    if eigen: raise ValueError(f"{type(self).__name__} has no eigen_smooth: take GradCAM or EigenGradCAM")
+    if self.target_layers is None: raise ValueError(f"{type(self).__name__} needs target_layers: name one")
     model, result = unwrap_model(self.model), None
     for layer in find_layers(model, self.target_layers):
         r = f(model, x, layer, targets, norm=self.norm, reshape=self.reshape)
@@ -211,18 +213,20 @@ class ScoreCAM(GradCAM):
     def explain(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
         targets=None,               # as `target` of `cam`
+        eigen:bool=False,           # refused: these maps are sums by definition
     )->CamResult:                   # the maps of each layer, with the logits
         "Compute the maps of a batch, layer by layer."
-        return _by_layer(score_cam, self, input_tensor, targets)
+        return _by_layer(score_cam, self, input_tensor, targets, eigen)
 
 class AblationCAM(GradCAM):
     "Ablation-CAM of `target_layers`, as `ablation_cam` makes it; several layers are averaged."
     def explain(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
         targets=None,               # as `target` of `cam`
+        eigen:bool=False,           # refused: these maps are sums by definition
     )->CamResult:                   # the maps of each layer, with the logits
         "Compute the maps of a batch, layer by layer."
-        return _by_layer(ablation_cam, self, input_tensor, targets)
+        return _by_layer(ablation_cam, self, input_tensor, targets, eigen)
 
 # %% ../../nbs/explain/05_attribution.ipynb #db427fb3
 def smooth_cam(

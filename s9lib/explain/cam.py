@@ -14,7 +14,8 @@ from torch import nn
 
 from .activations import (as_images, check_finite, classifier_weights, detach, explain_mode,
                                        layer_gradients, linear_inputs, record_activations, unwrap_model)
-from .methods import CAM_METHODS, normalize_maps, NORMS, target_scores, to_heatmap, upsample
+from .methods import (CAM_METHODS, CAM_WEIGHTS, eigen_smooth, normalize_maps, NORMS, target_scores, to_heatmap,
+                                   upsample)
 from ..hooks import find_layers
 
 # %% ../../nbs/explain/04_cam.ipynb #1001dd2c
@@ -62,7 +63,7 @@ def _check_gradient(name, layout, G):
 # %% ../../nbs/explain/04_cam.ipynb #e560d6fc
 def _check(x, method, norm):
     "Refuse what cannot work before anything runs."
-    if method not in CAM_METHODS: raise ValueError(f"method={method!r}: expected one of {', '.join(CAM_METHODS)}")
+    if not callable(method) and method not in CAM_METHODS: raise ValueError(f"method={method!r}: expected one of {', '.join(CAM_METHODS)}")
     if norm not in NORMS: raise ValueError(f"norm={norm!r}: expected one of {NORMS}")
     if not isinstance(x, torch.Tensor) or x.ndim != 4 or not x.is_floating_point():
         what = f'{x.dtype} of shape {tuple(x.shape)}' if isinstance(x, torch.Tensor) else type(x).__name__
@@ -85,7 +86,7 @@ def _explain(out, acts, layouts, heads, target, last, method, norm, hw):
             G = as_images(name, n, G, layouts[name])                          # (n,k,h',w')
         A = as_images(name, n, A.detach(), layouts[name])
         if method == 'cam': G = classifier_weights(name, A, heads, ids, out.shape[1])
-        result.add(name, CAM_METHODS[method](A, G), hw)
+        result.add(name, (method if callable(method) else CAM_METHODS[method])(A, G), hw)
     return result
 
 # %% ../../nbs/explain/04_cam.ipynb #4729537b
@@ -118,7 +119,7 @@ def cam(
     x:torch.Tensor,          # (n,3,h,w), normalised as in training, on the model's device
     layers=None,             # names or modules, one or a list; None: the last whose output is an image that counts
     target=None,             # None: the top class; int; one int per image (list, tensor); function of logits -> (n,)
-    method:str='gradcam',    # one of `CAM_METHODS`; 'eigencam' is blind to the class
+    method:str='gradcam',    # one of `CAM_METHODS` or a function as they are; 'eigencam' is blind to the class
     norm:str|None='max',     # 'max': divide by the maximum; 'minmax': as pytorch-grad-cam; None: units of the score
     hw:tuple=None,           # (h,w) of the maps in pixels, None for that of x
     reshape=None,            # function from the layer's output to (n,c,h,w); None: as established, see `Layout`
@@ -132,28 +133,40 @@ class GradCAM:
     method = 'gradcam'
     def __init__(self,
         model:nn.Module,         # any torch model that returns logits (n,c)
-        target_layers,           # modules or names, one or a list; several are averaged
-        reshape_transform=None,  # function from the layer's output to (n,c,h,w), for models of tokens
+        target_layers=None,      # modules or names, one or a list; several are averaged; None: as in `cam`
+        reshape_transform=None,  # function from the layer's output to (n,c,h,w); None: as in `cam`
         norm:str|None='max',     # as in `cam`
     ):
         self.model, self.target_layers, self.reshape, self.norm = model, target_layers, reshape_transform, norm
         self.result = None       # `CamResult` of the last call
-        find_layers(unwrap_model(model), target_layers)
+        if target_layers is not None: find_layers(unwrap_model(model), target_layers)
 
     def explain(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
         targets=None,               # as `target` of `cam`, or a list of `ClassifierOutputTarget`
+        eigen:bool=False,           # as `eigen_smooth` of a call
     )->CamResult:                   # the maps of each layer, with the logits
         "Compute the maps of a batch, layer by layer."
-        return cam(self.model, input_tensor, self.target_layers, targets, self.method, self.norm, reshape=self.reshape)
+        method = eigen_smooth(self.method) if eigen and self.method in CAM_WEIGHTS else self.method
+        return cam(self.model, input_tensor, self.target_layers, targets, method, self.norm, reshape=self.reshape)
 
     def __call__(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
         targets=None,               # as `target` of `cam`, or a list of `ClassifierOutputTarget`
+        aug_smooth:bool=False,      # mean over the image and its mirror image, each also 10 % darker and brighter
+        eigen_smooth:bool=False,    # first principal component of the weighted activations, in place of their sum
     )->torch.Tensor:                # (n,h,w) in [0,1]
         "Compute the maps of a batch; `.result` keeps them by layer, with the logits."
-        self.result = self.explain(input_tensor, targets)
-        return self.result.fuse() if len(self.result.maps) > 1 else next(iter(self.result.maps.values()))
+        kw = dict(eigen=True) if eigen_smooth else {}
+        def maps(x):
+            self.result = self.explain(x, targets, **kw)
+            return self.result.fuse() if len(self.result.maps) > 1 else next(iter(self.result.maps.values()))
+        others = []
+        if aug_smooth:
+            if targets is None: targets = cam(self.model, input_tensor, self.target_layers, method='eigencam',
+                                              reshape=self.reshape).target
+            others = [maps(f*input_tensor) for f in (.9, 1.1)] + [maps(f*input_tensor.flip(3)).flip(2) for f in (.9, 1, 1.1)]
+        return torch.stack([maps(input_tensor), *others]).mean(0) if others else maps(input_tensor)
 
     def __enter__(self): return self
     def __exit__(self, *exc): pass
