@@ -93,7 +93,7 @@ def unwrap_model(
         elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)): model = model.module
         else: return model
 
-# %% ../../nbs/explain/02_activations.ipynb #1ad1b8e8
+# %% ../../nbs/explain/02_activations.ipynb #06f5882d
 @dataclass(frozen=True)
 class Layout:
     "How the output of a layer lies in the image: call it to bring that output to (n,c,h,w)."
@@ -124,11 +124,11 @@ class Layout:
         part = f'[:, :, {ends}]' if self.prefix or self.suffix else ''
         return f'lambda t: t{turn}{part}.unflatten(2, {self.grid})'
 
-# %% ../../nbs/explain/02_activations.ipynb #710f6405
+# %% ../../nbs/explain/02_activations.ipynb #7bf955b8
 # modules whose output is (n,c,h,w), by definition
-_OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.MaxPool2d, nn.AvgPool2d,
-              nn.LPPool2d, nn.FractionalMaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.LocalResponseNorm,
-              nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.PixelShuffle, nn.PixelUnshuffle,
+_OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.MaxPool2d,
+              nn.AvgPool2d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
+              nn.LocalResponseNorm, nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.PixelShuffle, nn.PixelUnshuffle,
               nn.Dropout2d, nn.ChannelShuffle)
 _BY_CHANNEL = (nn.GroupNorm, nn.PReLU)  # keep the shape, and take axis 1 for the channels
 _NOT_PLAIN = (nn.LayerNorm, nn.MultiheadAttention, nn.Embedding, nn.RNNBase, nn.Conv1d, nn.Conv3d)
@@ -161,7 +161,7 @@ class _Form:
         return (self.plain and isinstance(out, torch.Tensor) and out.ndim == 4 and out.shape[2:] == self.hw
                 and not out.shape[1] == out.shape[2] == out.shape[3])
 
-# %% ../../nbs/explain/02_activations.ipynb #02473881
+# %% ../../nbs/explain/02_activations.ipynb #4312adc8
 def _grids(n_tokens, hw):
     "All (h',w') of `n_tokens` that one whole stride makes of an image (h,w), rounded down or up; last, a square."
     (h, w), found = hw, []
@@ -169,7 +169,8 @@ def _grids(n_tokens, hw):
         for g in ((h//s, w//s), (-(-h//s), -(-w//s))):
             if g[0]*g[1] == n_tokens and g not in found: found.append(g)
     side = math.isqrt(n_tokens)
-    if side > 1 and side*side == n_tokens and (side, side) not in found: found.append((side, side))  # resized by the model
+    square = side > 1 and side*side == n_tokens and (side, side) not in found
+    if square: found.append((side, side))                              # by a model that resizes the image
     return found
 
 _STRIDES = (1, 2, 4, 8, 16, 32, 64)
@@ -197,7 +198,7 @@ def _is_patches(m, grid, hw):
     size = (size, size) if isinstance(size, int) else size
     return size is not None and all(s*g <= full < s*(g + 1) for s, g, full in zip(size, grid, hw))
 
-# %% ../../nbs/explain/02_activations.ipynb #36dceba0
+# %% ../../nbs/explain/02_activations.ipynb #8b562762
 def _hypotheses(shape, hw):
     "All layouts that an output of `shape` could have for an image `hw`."
     if len(shape) == 4:
@@ -219,10 +220,12 @@ def _changed(x):
     "The first image of `x`, and four copies changed in one quarter each: (5,c,h,w)."
     g, (c, h, w) = torch.Generator().manual_seed(0), x.shape[1:]
     fine = torch.randn(c, h, w, generator=g)
-    coarse = torch.randn(c, -(-h//16), -(-w//16), generator=g).repeat_interleave(16, 1).repeat_interleave(16, 2)[:, :h, :w]
+    coarse = torch.randn(c, -(-h//16), -(-w//16), generator=g)
+    coarse = coarse.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, :h, :w]
     size = x[0].float().std(unbiased=False).nan_to_num().clamp(min=.5)
     out = x[:1].repeat(5, 1, 1, 1)
-    for k, (a, b) in enumerate(_quarters(h, w), 1): out[k, :, a, b] += (size*(fine + coarse)[:, a, b].to(x.device)).to(x.dtype)
+    noise = (size*(fine + coarse).to(x.device)).to(x.dtype)
+    for k, (a, b) in enumerate(_quarters(h, w), 1): out[k, :, a, b] += noise[:, a, b]
     return out
 
 def _agreement(images):
@@ -244,7 +247,7 @@ def _try_layouts(outs, hw, least=.02):
     good = [(l.prefix + l.suffix, -mean, i, l) for i, (mean, l) in enumerate(good) if mean > .8*best]
     return min(good)[-1] if good else None                             # fewest tokens that are not of the image
 
-# %% ../../nbs/explain/02_activations.ipynb #3605d922
+# %% ../../nbs/explain/02_activations.ipynb #1ff4b40b
 _FOUND = WeakKeyDictionary()  # model -> what was established about its layers
 
 def _found(model, x):
@@ -265,9 +268,10 @@ class _KeepGrad(TorchFunctionMode):
 def _probe(model, x, names):
     "Layouts of the layers `names` by trial: name -> `Layout` or None."
     outs, modules = {}, {model.get_submodule(n): n for n in names}
-    def keep(hook, module, inputs, out): outs[modules[module]] = out.detach().clone() if isinstance(out, torch.Tensor) else out
+    def keep(hook, module, inputs, out):
+        if isinstance(out, torch.Tensor): outs[modules[module]] = out.detach().clone()
     with torch.no_grad(), Hooks(modules, keep): model(_changed(x))
-    five = {n: o for n, o in outs.items() if isinstance(o, torch.Tensor) and o.is_floating_point() and len(o) == 5}
+    five = {n: o for n, o in outs.items() if o.is_floating_point() and len(o) == 5}
     return {n: _try_layouts(five[n], tuple(x.shape[2:])) if n in five else None for n in names}
 
 def spatial_layout(
@@ -288,11 +292,11 @@ def _refuse(name, n, shape, hw):
     "Say that the output of a layer is no image, and what to paste if the reader knows better."
     guess = next(iter(_hypotheses(shape, hw)), None) if len(shape) == 3 else Layout('nhwc') if len(shape) == 4 else None
     paste = f", such as reshape={guess} if that is how it lies in the image {tuple(hw)}" if guess else ''
-    return ValueError(f"layer {name!r} put out {tuple(shape)}, and a map needs (n,c,h,w) with n={n}: choose a spatial layer "
-                      f"or pass reshape=, a function to that shape{paste}. A change in the image did not show at the "
-                      "same place of this output, so it is not taken for a picture.")
+    return ValueError(f"layer {name!r} put out {tuple(shape)}, and a map needs (n,c,h,w) with n={n}: choose a spatial "
+                      f"layer or pass reshape=, a function to that shape{paste}. A change in the image did not show "
+                      "at the same place of this output, so it is not taken for a picture.")
 
-# %% ../../nbs/explain/02_activations.ipynb #32370410
+# %% ../../nbs/explain/02_activations.ipynb #1ba2e869
 def _tensors(out):
     "All floating-point tensors in the output of a model: a tensor, or tuples, lists and dicts of them."
     if isinstance(out, torch.Tensor): return [out] if out.is_floating_point() else []
@@ -300,7 +304,7 @@ def _tensors(out):
     return [t for v in values for t in _tensors(v)]
 
 def _gradients_of_all(model, x, last=300):
-    "Outputs of all modules that ran once, in the order in which they finished, with the gradient of all scores: name -> both."
+    "Outputs of all modules that ran once, as they finished, and the gradients of all scores: name -> both."
     names, seen, twice, heads = {m: n for n, m in model.named_modules() if n}, {}, set(), []
     def keep(hook, module, inputs, out):
         name = names[module]
@@ -316,7 +320,7 @@ def _gradients_of_all(model, x, last=300):
     with torch.enable_grad(), _KeepGrad([True]), Hooks(names, keep): out = model(x[:1].clone().requires_grad_())
     torch.set_grad_enabled(False)
     seen = {n: o for n, o in list(seen.items())[-last:] if o.requires_grad}
-    for ends in (_tensors(out), heads[-1:]):       # a head that still is all zeros has no gradient: take what it is given
+    for ends in (_tensors(out), heads[-1:]):  # a head that still is all zeros has no gradient: take what it is given
         with torch.enable_grad():
             s = sum((t.float()*torch.arange(t.numel(), device=t.device).cos().view(t.shape)).sum() for t in ends)
         if not seen or not isinstance(s, torch.Tensor) or not s.requires_grad: continue
@@ -334,7 +338,8 @@ def _in_attention(model, name):
     "Tell whether a layer lies inside an attention."
     parts = name.split('.')
     around = [f"{parts[i - 1]} {type(model.get_submodule('.'.join(parts[:i]))).__name__}" for i in range(1, len(parts))]
-    return any(re.search('att(n|ention)|mhsa|gpsa|msa', a, re.I) and not re.search('block|stage', a, re.I) for a in around)
+    inside = [a for a in around if not re.search('block|stage', a, re.I)]
+    return any(re.search('att(n|ention)|mhsa|gpsa|msa', a, re.I) for a in inside)
 
 def default_layer(
     model:nn.Module,  # not wrapped, inside `explain_mode`
@@ -370,8 +375,8 @@ def _missing(model, named, acts):
     if None in acts.values(): raise ValueError(_INSIDE.format(', '.join(map(repr, acts))))
     missing = [n for n in named if n not in acts]
     if missing and isinstance(model, torch.fx.GraphModule):
-        raise ValueError(f"layer {missing[0]!r} did not run: an exported model runs without its modules, so nothing can "
-                         "be seen of its layers: pass the model that it was made from")
+        raise ValueError(f"layer {missing[0]!r} did not run: an exported model runs without its modules, so nothing "
+                         "can be seen of its layers: pass the model that it was made from")
     if missing: raise ValueError(f"layer {missing[0]!r} did not run in the forward pass: containers such as ModuleList "
                                  "are never called; choose a module that is")
 
@@ -407,7 +412,7 @@ def record_activations(
     layers=None,      # names or modules, one or a list; None: the last that is an image (`default_layer`)
     grad:bool=True,   # start the graph at the lowest layer; False: activations only
     reshape=None,     # function from a layer's output to (n,c,h,w), in place of what is established
-)->tuple:             # output of the model; name -> activations, in the order of `layers`; name -> function to (n,c,h,w)
+)->tuple:             # output; name -> activations, in the order of `layers`; name -> function to (n,c,h,w)
     "Run `model` once; return its output, and the activations of `layers` and their layouts by name."
     if isinstance(model, torch.jit.ScriptModule): raise _no_layer(model, layers is None)
     auto, named = layers is None, {n: m for n, m in model.named_modules() if n}
@@ -434,7 +439,7 @@ def record_activations(
         if layouts[name] is None: raise _refuse(name, n, shape, hw)
     return out, {n: acts[n] if grad else acts[n].detach() for n in named}, layouts
 
-# %% ../../nbs/explain/02_activations.ipynb #381a23d0
+# %% ../../nbs/explain/02_activations.ipynb #08c51c32
 def as_images(
     name:str,        # of the layer, for the message
     n:int,           # number of images

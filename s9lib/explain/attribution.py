@@ -96,8 +96,9 @@ def _channel_axis(layout, shape):
     turned, strides = layout(number), number.stride()
     step = int(turned.select(1, 1).flatten()[0] - turned.flatten()[0]) if turned.shape[1] > 1 else 0
     fits = [i for i in range(1, len(shape)) if strides[i] == step and shape[i] == turned.shape[1]]
-    if not fits: raise ValueError(f"reshape= does not keep the channels of the output {tuple(shape)} on one axis, so none "
-                                  "can be removed: take another method")
+    if not fits:
+        raise ValueError(f"reshape= does not keep the channels of the output {tuple(shape)} on one axis, so none "
+                         "can be removed: take another method")
     return fits[0]
 
 def _result(logits, ids, name, raw, hw, norm='max'):
@@ -246,7 +247,8 @@ def smooth_cam(
     g, raw = torch.Generator().manual_seed(seed), {k: 0 for k in clean.raw}
     for _ in range(n_samples):
         noisy = x + sigma*torch.randn(x.shape, generator=g).to(x)
-        for k, v in cam(model, noisy, list(clean.raw), clean.target, method, reshape=reshape).raw.items(): raw[k] = raw[k] + v/n_samples
+        one = cam(model, noisy, list(clean.raw), clean.target, method, reshape=reshape)
+        for k, v in one.raw.items(): raw[k] = raw[k] + v/n_samples
     for k, v in raw.items(): clean.add(k, v, tuple(x.shape[2:]))
     return clean
 

@@ -56,14 +56,15 @@ def _check_gradient(name, layout, G):
     "Refuse a layer after which only tokens outside of the image count, such as the class token."
     check_finite(name, 'gradients', G)
     if getattr(layout, 'kind', '') in ('tokens', 'ctokens') and G.any() and not layout(G).any():
-        raise ValueError(f"the score depends on layer {name!r} only through tokens that are not of the image, such as the "
-                         "class token, so its map would be empty: choose an earlier layer, such as the first norm of the "
-                         "last block")
+        raise ValueError(f"the score depends on layer {name!r} only through tokens that are not of the image, such as "
+                         "the class token, so its map would be empty: choose an earlier layer, such as the first norm "
+                         "of the last block")
 
 # %% ../../nbs/explain/04_cam.ipynb #e560d6fc
 def _check(x, method, norm):
     "Refuse what cannot work before anything runs."
-    if not callable(method) and method not in CAM_METHODS: raise ValueError(f"method={method!r}: expected one of {', '.join(CAM_METHODS)}")
+    if not callable(method) and method not in CAM_METHODS:
+        raise ValueError(f"method={method!r}: expected one of {', '.join(CAM_METHODS)}")
     if norm not in NORMS: raise ValueError(f"norm={norm!r}: expected one of {NORMS}")
     if not isinstance(x, torch.Tensor) or x.ndim != 4 or not x.is_floating_point():
         what = f'{x.dtype} of shape {tuple(x.shape)}' if isinstance(x, torch.Tensor) else type(x).__name__
@@ -165,7 +166,8 @@ class GradCAM:
         if aug_smooth:
             if targets is None: targets = cam(self.model, input_tensor, self.target_layers, method='eigencam',
                                               reshape=self.reshape).target
-            others = [maps(f*input_tensor) for f in (.9, 1.1)] + [maps(f*input_tensor.flip(3)).flip(2) for f in (.9, 1, 1.1)]
+            others = [maps(f*input_tensor) for f in (.9, 1.1)]
+            others += [maps(f*input_tensor.flip(3)).flip(2) for f in (.9, 1, 1.1)]
         return torch.stack([maps(input_tensor), *others]).mean(0) if others else maps(input_tensor)
 
     def __enter__(self): return self

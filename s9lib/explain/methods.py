@@ -98,7 +98,8 @@ def _call_target(target, logits, n):
         s, ids = target(logits), [getattr(target, 'category', -1)]*n
         if isinstance(s, torch.Tensor) and s.shape == (n, 1): s = s[:, 0]
     else:
-        if len(target) != n: raise ValueError(f"target has {len(target)} functions for a batch of {n} images: pass one each")
+        if len(target) != n:
+            raise ValueError(f"target has {len(target)} functions for a batch of {n} images: pass one each")
         ids, one = [getattr(t, 'category', -1) for t in target], [t(o) for t, o in zip(target, _each(logits, n))]
         s = torch.stack([o[0] if isinstance(o, torch.Tensor) and o.shape == (1,) else o for o in one])
     ids = [i if isinstance(i, int) else -1 for i in ids]
