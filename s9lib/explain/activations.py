@@ -93,7 +93,7 @@ def unwrap_model(
         elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)): model = model.module
         else: return model
 
-# %% ../../nbs/explain/02_activations.ipynb #d6404f4a
+# %% ../../nbs/explain/02_activations.ipynb #28ac7323
 @dataclass(frozen=True)
 class Layout:
     "How the output of a layer lies in the image: call it to bring that output to (n,c,h,w)."
@@ -124,7 +124,7 @@ class Layout:
         part = f'[:, :, {ends}]' if self.prefix or self.suffix else ''
         return f'lambda t: t{turn}{part}.unflatten(2, {self.grid})'
 
-# %% ../../nbs/explain/02_activations.ipynb #35cc0e7b
+# %% ../../nbs/explain/02_activations.ipynb #83250dbf
 # modules whose output is (n,c,h,w), by definition
 _OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.MaxPool2d,
               nn.AvgPool2d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
@@ -161,7 +161,7 @@ class _Form:
         return (self.plain and isinstance(out, torch.Tensor) and out.ndim == 4 and out.shape[2:] == self.hw
                 and not out.shape[1] == out.shape[2] == out.shape[3])
 
-# %% ../../nbs/explain/02_activations.ipynb #e53f2b0a
+# %% ../../nbs/explain/02_activations.ipynb #ddf702aa
 def _grids(n_tokens, hw):
     "All (h',w') of `n_tokens` that one whole stride makes of an image (h,w), rounded down or up; last, a square."
     (h, w), found = hw, []
@@ -198,7 +198,7 @@ def _is_patches(m, grid, hw):
     size = (size, size) if isinstance(size, int) else size
     return size is not None and all(s*g <= full < s*(g + 1) for s, g, full in zip(size, grid, hw))
 
-# %% ../../nbs/explain/02_activations.ipynb #4cbd5b6c
+# %% ../../nbs/explain/02_activations.ipynb #1f8e0499
 def _hypotheses(shape, hw):
     "All layouts that an output of `shape` could have for an image `hw`."
     if len(shape) == 4:
@@ -247,7 +247,7 @@ def _try_layouts(outs, hw, least=.02):
     good = [(l.prefix + l.suffix, -mean, i, l) for i, (mean, l) in enumerate(good) if mean > .8*best]
     return min(good)[-1] if good else None                             # fewest tokens that are not of the image
 
-# %% ../../nbs/explain/02_activations.ipynb #a8af7763
+# %% ../../nbs/explain/02_activations.ipynb #d234f1d0
 _FOUND = WeakKeyDictionary()  # model -> what was established about its layers
 
 def _found(model, x):
@@ -296,7 +296,7 @@ def _refuse(name, n, shape, hw):
                       f"layer or pass reshape=, a function to that shape{paste}. A change in the image did not show "
                       "at the same place of this output, so it is not taken for a picture.")
 
-# %% ../../nbs/explain/02_activations.ipynb #eeedd0a8
+# %% ../../nbs/explain/02_activations.ipynb #14f9ea4b
 def _tensors(out):
     "All floating-point tensors in the output of a model: a tensor, or tuples, lists and dicts of them."
     if isinstance(out, torch.Tensor): return [out] if out.is_floating_point() else []
@@ -440,7 +440,7 @@ def record_activations(
         if layouts[name] is None: raise _refuse(name, n, shape, hw)
     return out, {n: acts[n] if grad else acts[n].detach() for n in named}, layouts
 
-# %% ../../nbs/explain/02_activations.ipynb #87967e30
+# %% ../../nbs/explain/02_activations.ipynb #1d2e0f00
 def as_images(
     name:str,        # of the layer, for the message
     n:int,           # number of images
