@@ -7,12 +7,15 @@ __all__ = ['guided_backprop', 'guided_gradcam', 'score_cam', 'ablation_cam', 'oc
            'smooth_gradcampp']
 
 # %% ../../nbs/explain/05_attribution.ipynb #e7833e20
+import warnings
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .activations import check_finite, explain_mode, layer_gradients, record_activations, unwrap_model
+from .activations import (as_images, check_finite, explain_mode, layer_gradients, record_activations,
+                                       unwrap_model)
 from .cam import cam, CamResult, GradCAM
 from .methods import gradcampp_weights, normalize_maps, target_scores, upsample
 from ..hooks import find_layers, Hooks
@@ -22,20 +25,29 @@ class _Guided(torch.autograd.Function):
     "ReLU whose backward pass also drops negative gradients."
     @staticmethod
     def forward(ctx, x):
-        ctx.save_for_backward(x)
+        ctx.save_for_backward(x > 0)
         return x.clamp(min=0)
 
     @staticmethod
-    def backward(ctx, g): return g.clamp(min=0) * (ctx.saved_tensors[0] > 0)
+    def backward(ctx, g): return g.clamp(min=0) * ctx.saved_tensors[0]
 
 _RELUS = {F.relu, F.relu_, torch.relu, torch.relu_, torch.Tensor.relu, torch.Tensor.relu_}
+_IN_PLACE = {F.relu_, torch.relu_, torch.Tensor.relu_}
 
 class _GuidedMode(TorchFunctionMode):
-    "Replace every ReLU by `_Guided` while active."
+    "Replace every ReLU by `_Guided` while active; one that works in place still changes what it was given."
+    def __init__(self):
+        super().__init__()
+        self.count = 0  # ReLUs that ran
+
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func not in _RELUS: return func(*args, **kwargs)
-        return _Guided.apply(args[0] if args else kwargs['input'])
+        self.count += 1
+        x = args[0] if args else kwargs['input']
+        out = _Guided.apply(x)
+        in_place = func in _IN_PLACE or func is F.relu and (args[1] if len(args) > 1 else kwargs.get('inplace', False))
+        return x.copy_(out) if in_place else out
 
 # %% ../../nbs/explain/05_attribution.ipynb #61c96444
 def _input_gradient(model, x, target, mode=None):
@@ -44,8 +56,8 @@ def _input_gradient(model, x, target, mode=None):
         leaf = x.clone().detach().requires_grad_()
         if mode is None: logits = model(leaf)
         else:
-            with mode: logits = model(leaf)
-        return torch.autograd.grad(target_scores(logits, target)[0].sum(), leaf)[0]
+            with mode: logits = model(leaf.clone())
+        return torch.autograd.grad(target_scores(logits, target, len(x))[0].sum(), leaf)[0]
 
 # %% ../../nbs/explain/05_attribution.ipynb #e6aca05b
 def guided_backprop(
@@ -54,32 +66,44 @@ def guided_backprop(
     target=None,      # as in `cam`
 )->torch.Tensor:      # (n,3,h,w), signed
     "Backpropagate to the image through ReLUs that drop negative gradients; the model is not touched."
-    return _input_gradient(unwrap_model(model), x, target, _GuidedMode())
+    mode = _GuidedMode()
+    g = _input_gradient(unwrap_model(model), x, target, mode)
+    if not mode.count: warnings.warn('no ReLU ran in this model, so guided backpropagation is its plain gradient')
+    return g
 
 def guided_gradcam(
     model:nn.Module,  # any torch model with ReLUs
     x:torch.Tensor,   # (n,3,h,w), normalised
     layers=None,      # as in `cam`
     target=None,      # as in `cam`
+    reshape=None,     # as in `cam`
 )->torch.Tensor:      # (n,3,h,w), signed
     "Multiply guided backpropagation with the Grad-CAM map of (the mean of) `layers`."
-    r = cam(model, x, layers, target)
+    r = cam(model, x, layers, target, reshape=reshape)
     return guided_backprop(model, x, target) * r.fuse()[:, None]
 
 # %% ../../nbs/explain/05_attribution.ipynb #78c2d664
-def _activation(model, x, layer):
-    "One forward pass without grad: name, module and output (n,k,h,w) of `layer`, logits."
+def _activation(model, x, layer, reshape):
+    "One forward pass without grad: name, module and images (n,k,h',w') of `layer`, function to those, logits."
     (name, module), = find_layers(model, layer).items()
-    seen = []
-    def keep(hook, m, inputs, out): seen.append(out.detach().clone())
-    with Hooks([module], keep): logits = model(x)
-    if len(seen) != 1 or seen[0].ndim != 4:
-        raise ValueError(f"layer {name!r} ran {len(seen)} times or has no output (n,c,h,w): choose another")
-    return name, module, seen[0].float(), logits
+    logits, acts, layouts = record_activations(model, x, layer, grad=False, reshape=reshape)
+    check_finite(name, 'activations', acts[name])
+    return name, module, as_images(name, len(x), acts[name], layouts[name]), layouts[name], logits
 
-def _result(logits, ids, name, raw, hw):
+def _channel_axis(layout, shape):
+    "Axis of a layer's output of `shape` along which the channels lie that `layout` puts at axis 1."
+    number = torch.arange(shape.numel(), dtype=torch.float64).view(shape)
+    turned, strides = layout(number), number.stride()
+    step = int(turned.select(1, 1).flatten()[0] - turned.flatten()[0]) if turned.shape[1] > 1 else 0
+    fits = [i for i in range(1, len(shape)) if strides[i] == step and shape[i] == turned.shape[1]]
+    if not fits:
+        raise ValueError(f"reshape= does not keep the channels of the output {tuple(shape)} on one axis, so none "
+                         "can be removed: take another method")
+    return fits[0]
+
+def _result(logits, ids, name, raw, hw, norm='max'):
     "Wrap one raw map (n,h',w') as `cam` would."
-    r = CamResult(logits, ids)
+    r = CamResult(logits, ids, norm=norm)
     r.add(name, raw, hw)
     return r
 
@@ -88,28 +112,38 @@ def _classes_only(ids, who):
     if (ids < 0).any(): raise ValueError(f"{who} needs classes as target, not functions")
 
 # %% ../../nbs/explain/05_attribution.ipynb #de6be670
-def _masked_probs(model, xi, masks, c, bs):
-    "Probability (k,) of class `c` for image `xi` (3,h,w) seen through each of `masks` (k,h,w)."
-    return torch.cat([model(xi * m[:, None]).float().softmax(1)[:, c] for m in masks.split(bs)])
+def _target_of(target, ids, i):
+    "Target of image `i` alone: its class, or the function that chose."
+    if ids[i] >= 0: return ids[i].item()
+    return target if callable(target) else lambda out: torch.stack([target[i](o).reshape(()) for o in out])
+
+def _confidences(model, xi, a, target, bs):
+    "Score (k,) of `target` for image `xi` (3,h,w) seen through each channel of `a` (k,h',w'), above that of no image."
+    nothing, out = target_scores(model(torch.zeros_like(xi)[None]), target, 1)[0], []
+    for part in (a - a.amin((1, 2), keepdim=True)).split(bs):
+        masks = normalize_maps(upsample(part, tuple(xi.shape[1:])), 'max')[0].to(xi.dtype)  # (bs,h,w)
+        out.append((target_scores(model(xi * masks[:, None]), target, len(masks))[0] - nothing).to(a.dtype))
+    return torch.cat(out)
 
 @torch.no_grad()
 def score_cam(
     model:nn.Module,  # returns logits (n,c)
     x:torch.Tensor,   # (n,3,h,w), normalised
     layer,            # name or module
-    target=None,      # as in `cam`, but no function
+    target=None,      # as in `cam`
     bs:int=256,       # masked images per forward pass
+    norm:str|None='max',  # as in `cam`
+    reshape=None,     # as in `cam`
 )->CamResult:         # as `cam` returns it
     "Weigh each channel by the class score of the image seen through it (Score-CAM)."
+    model = unwrap_model(model)
     with explain_mode(model, x):
-        name, _, A, logits = _activation(model, x, layer)  # A (n,k,h',w')
-        ids, raw, hw = target_scores(logits, target)[1], [], tuple(x.shape[2:])
-        _classes_only(ids, 'score_cam')
-        for xi, a, c in zip(x, A, ids):
-            masks = normalize_maps(upsample(a - a.amin((1, 2), keepdim=True), hw), 'max')[0]  # (k,h,w) in [0,1]
-            p = _masked_probs(model, xi, masks, c, bs)
-            raw.append((p.softmax(0)[:, None, None] * a).sum(0))
-    return _result(logits, ids, name, torch.stack(raw), hw)
+        name, _, A, _, logits = _activation(model, x, layer, reshape)  # A (n,k,h',w')
+        ids, raw = target_scores(logits, target, len(x))[1], []
+        for i, (xi, a) in enumerate(zip(x, A)):
+            w = _confidences(model, xi, a, _target_of(target, ids, i), bs)  # (k,)
+            raw.append((w[:, None, None] * a).sum(0))
+    return _result(logits, ids, name, torch.stack(raw), tuple(x.shape[2:]), norm)
 
 # %% ../../nbs/explain/05_attribution.ipynb #7d92e681
 @torch.no_grad()
@@ -118,20 +152,23 @@ def ablation_cam(
     x:torch.Tensor,   # (n,3,h,w), normalised
     layer,            # name or module
     target=None,      # as in `cam`
+    norm:str|None='max',  # as in `cam`
+    reshape=None,     # as in `cam`
 )->CamResult:         # as `cam` returns it
     "Weigh each channel by the part of the score that is lost without it (Ablation-CAM)."
+    model = unwrap_model(model)
     with explain_mode(model, x):
-        name, module, A, logits = _activation(model, x, layer)  # A (n,k,h',w')
+        name, module, A, layout, logits = _activation(model, x, layer, reshape)  # A (n,k,h',w')
         score, ids = target_scores(logits, target)
         again, w = ids if (ids >= 0).all() else target, []
         for k in range(A.shape[1]):
             def without(hook, m, inputs, out, k=k):
                 out = out.clone()
-                out[:, k] = 0
+                out.select(_channel_axis(layout, out.shape), k).zero_()
                 return out
             with Hooks([module], without): w.append(score - target_scores(model(x), again)[0])
-    w = torch.stack(w, 1).float() / score.float().abs().clamp(min=1e-12)[:, None]  # (n,k)
-    return _result(logits, ids, name, (w[:, :, None, None] * A).sum(1), tuple(x.shape[2:]))
+    w = torch.stack(w, 1).to(A.dtype) / score.to(A.dtype).abs().clamp(min=1e-12)[:, None]  # (n,k)
+    return _result(logits, ids, name, (w[:, :, None, None] * A).sum(1), tuple(x.shape[2:]), norm)
 
 # %% ../../nbs/explain/05_attribution.ipynb #936ee128
 @torch.no_grad()
@@ -161,12 +198,14 @@ def occlusion(
     return _result(logits, ids, 'occlusion', lost / seen, (h, w))
 
 # %% ../../nbs/explain/05_attribution.ipynb #394dd9f7
-def _by_layer(f, model, layers, x, targets):
-    "Make one `CamResult` of what `f(model, x, layer, targets)` gives for each of `layers`."
-    model, result = unwrap_model(model), None
-    for layer in find_layers(model, layers):
-        r = f(model, x, layer, targets)
-        result = result or CamResult(r.logits, r.target)
+def _by_layer(f, self, x, targets, eigen):
+    "Make one `CamResult` of what `f` gives for each target layer of `self`, a `GradCAM`."
+    if eigen: raise ValueError(f"{type(self).__name__} has no eigen_smooth: take GradCAM or EigenGradCAM")
+    if self.target_layers is None: raise ValueError(f"{type(self).__name__} needs target_layers: name one")
+    model, result = unwrap_model(self.model), None
+    for layer in find_layers(model, self.target_layers):
+        r = f(model, x, layer, targets, norm=self.norm, reshape=self.reshape)
+        result = result or CamResult(r.logits, r.target, norm=self.norm)
         for kept, new in zip((result.raw, result.maps, result.empty), (r.raw, r.maps, r.empty)): kept.update(new)
     return result
 
@@ -174,19 +213,21 @@ class ScoreCAM(GradCAM):
     "Score-CAM of `target_layers`, as `score_cam` makes it; several layers are averaged."
     def explain(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
-        targets=None,               # as `target` of `cam`, but no function
+        targets=None,               # as `target` of `cam`
+        eigen:bool=False,           # refused: these maps are sums by definition
     )->CamResult:                   # the maps of each layer, with the logits
         "Compute the maps of a batch, layer by layer."
-        return _by_layer(score_cam, self.model, self.target_layers, input_tensor, targets)
+        return _by_layer(score_cam, self, input_tensor, targets, eigen)
 
 class AblationCAM(GradCAM):
     "Ablation-CAM of `target_layers`, as `ablation_cam` makes it; several layers are averaged."
     def explain(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
         targets=None,               # as `target` of `cam`
+        eigen:bool=False,           # refused: these maps are sums by definition
     )->CamResult:                   # the maps of each layer, with the logits
         "Compute the maps of a batch, layer by layer."
-        return _by_layer(ablation_cam, self.model, self.target_layers, input_tensor, targets)
+        return _by_layer(ablation_cam, self, input_tensor, targets, eigen)
 
 # %% ../../nbs/explain/05_attribution.ipynb #db427fb3
 def smooth_cam(
@@ -198,27 +239,30 @@ def smooth_cam(
     n_samples:int=8,           # noisy copies, >=1
     sigma:float=0.1,           # standard deviation of the noise, in units of x
     seed:int=0,                # of the noise
+    reshape=None,              # as in `cam`
 )->CamResult:                  # as `cam` returns it
     "Average the raw maps of noisy copies of the images."
-    clean = cam(model, x, layers, target, method)
+    clean = cam(model, x, layers, target, method, reshape=reshape)
     _classes_only(clean.target, 'smooth_cam')
     g, raw = torch.Generator().manual_seed(seed), {k: 0 for k in clean.raw}
     for _ in range(n_samples):
         noisy = x + sigma*torch.randn(x.shape, generator=g).to(x)
-        for k, v in cam(model, noisy, list(clean.raw), clean.target, method).raw.items(): raw[k] = raw[k] + v/n_samples
+        one = cam(model, noisy, list(clean.raw), clean.target, method, reshape=reshape)
+        for k, v in one.raw.items(): raw[k] = raw[k] + v/n_samples
     for k, v in raw.items(): clean.add(k, v, tuple(x.shape[2:]))
     return clean
 
 # %% ../../nbs/explain/05_attribution.ipynb #b5c218a0
-def _noisy_derivatives(model, x, layers, target, n_samples, sigma, seed):
+def _noisy_derivatives(model, x, layers, target, n_samples, sigma, seed, reshape):
     "Means of the first three powers of the gradients over noisy copies: layer name -> three tensors (n,k,h,w)."
     g, sums = torch.Generator().manual_seed(seed), {}
     for _ in range(n_samples):
-        out, acts = record_activations(model, x + sigma*torch.randn(x.shape, generator=g).to(x), layers)
+        noisy = x + sigma*torch.randn(x.shape, generator=g).to(x)
+        out, acts, layouts = record_activations(model, noisy, layers, reshape=reshape)
         with torch.enable_grad(): score = target_scores(out, target)[0]
         for name, G in zip(acts, layer_gradients(score, acts)):
             check_finite(name, 'gradients', G)
-            G = G.to(torch.promote_types(G.dtype, torch.float32))
+            G = as_images(name, len(x), G, layouts[name])
             sums[name] = [s + G**m/n_samples for m, s in enumerate(sums.get(name, (0, 0, 0)), 1)]
         torch.set_grad_enabled(False)
     return sums
@@ -232,16 +276,18 @@ def smooth_gradcampp(
     n_samples:int=8,           # noisy copies, >=1
     sigma:float=0.1,           # standard deviation of the noise, in units of x
     seed:int=0,                # of the noise
+    reshape=None,              # as in `cam`
 )->CamResult:                  # as `cam` returns it
     "Put derivatives averaged over noisy copies into Grad-CAM++ (Smooth Grad-CAM++)."
     model = unwrap_model(model)
     with explain_mode(model, x):
         x = x.clone() if x.is_inference() else x.detach()
-        out, acts = record_activations(model, x, layers, grad=False)
+        out, acts, layouts = record_activations(model, x, layers, False, reshape)
         ids = target_scores(out, target)[1]
         _classes_only(ids, 'smooth_gradcampp')
         r = CamResult(out.detach(), ids)
-        for name, D in _noisy_derivatives(model, x, list(acts), ids, n_samples, sigma, seed).items():
-            A = acts[name].to(D[0].dtype)  # (n,k,h',w')
+        torch.set_grad_enabled(False)
+        for name, D in _noisy_derivatives(model, x, list(acts), ids, n_samples, sigma, seed, reshape).items():
+            A = as_images(name, len(x), acts[name], layouts[name])  # (n,k,h',w')
             r.add(name, (gradcampp_weights(A, *D).sum((2, 3), keepdim=True) * A).sum(1), tuple(x.shape[2:]))
     return r

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from .activations import (check_finite, classifier_weights, explain_mode, layer_gradients,
-                                       record_activations, unwrap_model)
-from .methods import CAM_METHODS, normalize_maps, NORMS, target_scores, to_heatmap, upsample
-from ..hooks import find_layers, Hooks
+from .activations import (as_images, check_finite, classifier_weights, detach, explain_mode,
+                                       layer_gradients, linear_inputs, record_activations, unwrap_model)
+from .methods import (CAM_METHODS, CAM_WEIGHTS, eigen_smooth, normalize_maps, NORMS, target_scores, to_heatmap,
+                                   upsample)
+from ..hooks import find_layers
 
 # %% ../../nbs/explain/04_cam.ipynb #1001dd2c
 _FUSE = {'mean': lambda t: t.mean(0), 'max': lambda t: t.amax(0), 'product': lambda t: t.prod(0)}
@@ -51,19 +52,19 @@ class CamResult:
         return normalize_maps(_FUSE[how](torch.stack(maps)), self.norm)[0]
 
 # %% ../../nbs/explain/04_cam.ipynb #d10a6c7c
-def _spatial(name, n, A, reshape):
-    "Bring what layer `name` put out to (n,c,h,w) in float32 or better, or say why that cannot be."
-    if A is None: return None
-    A = A if reshape is None else reshape(A)
-    if A.ndim != 4 or len(A) != n:
-        raise ValueError(f"layer {name!r} put out {tuple(A.shape)}, and a map needs (n,c,h,w) with n={n}: choose a "
-                         "spatial layer or pass reshape=, a function to that shape")
-    return A.to(torch.promote_types(A.dtype, torch.float32))
+def _check_gradient(name, layout, G):
+    "Refuse a layer after which only tokens outside of the image count, such as the class token."
+    check_finite(name, 'gradients', G)
+    if getattr(layout, 'kind', '') in ('tokens', 'ctokens') and G.any() and not layout(G).any():
+        raise ValueError(f"the score depends on layer {name!r} only through tokens that are not of the image, such as "
+                         "the class token, so its map would be empty: choose an earlier layer, such as the first norm "
+                         "of the last block")
 
 # %% ../../nbs/explain/04_cam.ipynb #e560d6fc
 def _check(x, method, norm):
     "Refuse what cannot work before anything runs."
-    if method not in CAM_METHODS: raise ValueError(f"method={method!r}: expected one of {', '.join(CAM_METHODS)}")
+    if not callable(method) and method not in CAM_METHODS:
+        raise ValueError(f"method={method!r}: expected one of {', '.join(CAM_METHODS)}")
     if norm not in NORMS: raise ValueError(f"norm={norm!r}: expected one of {NORMS}")
     if not isinstance(x, torch.Tensor) or x.ndim != 4 or not x.is_floating_point():
         what = f'{x.dtype} of shape {tuple(x.shape)}' if isinstance(x, torch.Tensor) else type(x).__name__
@@ -73,27 +74,25 @@ def _check(x, method, norm):
 # %% ../../nbs/explain/04_cam.ipynb #6f5a2a5d
 _NO_GRADIENT = ('cam', 'eigencam')  # methods that need no backward pass
 
-def _factors(score, ids, acts, heads, n_classes, method, last):
-    "What each of `acts` is multiplied with: its gradient, rows of the classifier, or nothing."
-    if method not in _NO_GRADIENT: return layer_gradients(score, acts, last)
-    if method == 'cam': return [classifier_weights(name, A, heads, ids, n_classes) for name, A in acts.items()]
-    return [None]*len(acts)
-
-def _explain(out, acts, heads, target, last, method, norm, hw, reshape):
+def _explain(out, acts, layouts, heads, target, last, method, norm, hw):
     "Make the `CamResult` of one `target` from what a forward pass left: output, activations, linear layers' inputs."
     for name, A in acts.items(): check_finite(name, 'activations', A)
-    with torch.set_grad_enabled(method not in _NO_GRADIENT): score, ids = target_scores(out, target)
-    factors = _factors(score, ids, acts, heads, out.shape[1], method, last)
-    result = CamResult(out.detach(), ids, norm=norm)
-    for (name, A), G in zip(acts.items(), factors):
-        if G is not None: check_finite(name, 'gradients', G)
-        A, G = _spatial(name, len(out), A.detach(), reshape), _spatial(name, len(out), G, reshape)  # (n,k,h',w')
-        result.add(name, CAM_METHODS[method](A, G), hw)
+    n = len(next(iter(acts.values())))
+    with torch.set_grad_enabled(method not in _NO_GRADIENT): score, ids = target_scores(out, target, n)
+    grads = [None]*len(acts) if method in _NO_GRADIENT else layer_gradients(score, acts, last)
+    result = CamResult(detach(out), ids, norm=norm)
+    for (name, A), G in zip(acts.items(), grads):
+        if G is not None:
+            _check_gradient(name, layouts[name], G)
+            G = as_images(name, n, G, layouts[name])                          # (n,k,h',w')
+        A = as_images(name, n, A.detach(), layouts[name])
+        if method == 'cam': G = classifier_weights(name, A, heads, ids, out.shape[1])
+        result.add(name, (method if callable(method) else CAM_METHODS[method])(A, G), hw)
     return result
 
 # %% ../../nbs/explain/04_cam.ipynb #4729537b
 def cams(
-    model:nn.Module,         # any torch model that returns logits (n,c)
+    model:nn.Module,         # any torch model; one that does not return logits (n,c) needs functions as targets
     x:torch.Tensor,          # (n,3,h,w), normalised as in training, on the model's device
     targets:list,            # list of targets, each as in `cam`
     layers=None,             # as in `cam`
@@ -106,26 +105,25 @@ def cams(
     _check(x, method, norm)
     if reshape is not None and layers is None:
         raise ValueError("reshape= needs layers=: name the layer that puts out tokens")
-    model, heads, hw = unwrap_model(model), [], hw or tuple(x.shape[-2:])
-    def note(hook, module, inputs, out): heads.append((module, inputs[0].detach()))
-    linear = [m for m in model.modules() if isinstance(m, nn.Linear)] if method == 'cam' else []
+    model, hw = unwrap_model(model), hw or tuple(x.shape[-2:])
     with explain_mode(model, x):
         x = x.clone() if x.is_inference() else x.detach()
-        with Hooks(linear, note): out, acts = record_activations(model, x, layers, method not in _NO_GRADIENT)
+        with linear_inputs(model if method == 'cam' else nn.Identity()) as heads:
+            out, acts, layouts = record_activations(model, x, layers, method not in _NO_GRADIENT, reshape)
         with torch.autocast(x.device.type, enabled=False):
-            return [_explain(out, acts, heads, t, i == len(targets)-1, method, norm, hw, reshape)
+            return [_explain(out, acts, layouts, heads, t, i == len(targets)-1, method, norm, hw)
                     for i, t in enumerate(targets)]
 
 # %% ../../nbs/explain/04_cam.ipynb #63f4cef3
 def cam(
     model:nn.Module,         # any torch model that returns logits (n,c)
     x:torch.Tensor,          # (n,3,h,w), normalised as in training, on the model's device
-    layers=None,             # names or modules, one or a list; None: the last module with a spatial output
+    layers=None,             # names or modules, one or a list; None: the last whose output is an image that counts
     target=None,             # None: the top class; int; one int per image (list, tensor); function of logits -> (n,)
-    method:str='gradcam',    # one of `CAM_METHODS`; 'eigencam' is blind to the class
+    method:str='gradcam',    # one of `CAM_METHODS` or a function as they are; 'eigencam' is blind to the class
     norm:str|None='max',     # 'max': divide by the maximum; 'minmax': as pytorch-grad-cam; None: units of the score
     hw:tuple=None,           # (h,w) of the maps in pixels, None for that of x
-    reshape=None,            # function from the layer's output to (n,c,h,w), for models of tokens
+    reshape=None,            # function from the layer's output to (n,c,h,w); None: as established, see `Layout`
 )->CamResult:                # .logits .target .raw[name] .maps[name] .empty[name]
     "Map the evidence for `target` at `layers` with one forward pass; the model is left exactly as it was."
     return cams(model, x, [target], layers, method, norm, hw, reshape)[0]
@@ -136,28 +134,41 @@ class GradCAM:
     method = 'gradcam'
     def __init__(self,
         model:nn.Module,         # any torch model that returns logits (n,c)
-        target_layers,           # modules or names, one or a list; several are averaged
-        reshape_transform=None,  # function from the layer's output to (n,c,h,w), for models of tokens
+        target_layers=None,      # modules or names, one or a list; several are averaged; None: as in `cam`
+        reshape_transform=None,  # function from the layer's output to (n,c,h,w); None: as in `cam`
         norm:str|None='max',     # as in `cam`
     ):
         self.model, self.target_layers, self.reshape, self.norm = model, target_layers, reshape_transform, norm
         self.result = None       # `CamResult` of the last call
-        find_layers(unwrap_model(model), target_layers)
+        if target_layers is not None: find_layers(unwrap_model(model), target_layers)
 
     def explain(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
         targets=None,               # as `target` of `cam`, or a list of `ClassifierOutputTarget`
+        eigen:bool=False,           # as `eigen_smooth` of a call
     )->CamResult:                   # the maps of each layer, with the logits
         "Compute the maps of a batch, layer by layer."
-        return cam(self.model, input_tensor, self.target_layers, targets, self.method, self.norm, reshape=self.reshape)
+        method = eigen_smooth(self.method) if eigen and self.method in CAM_WEIGHTS else self.method
+        return cam(self.model, input_tensor, self.target_layers, targets, method, self.norm, reshape=self.reshape)
 
     def __call__(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
         targets=None,               # as `target` of `cam`, or a list of `ClassifierOutputTarget`
+        aug_smooth:bool=False,      # mean over the image and its mirror image, each also 10 % darker and brighter
+        eigen_smooth:bool=False,    # first principal component of the weighted activations, in place of their sum
     )->torch.Tensor:                # (n,h,w) in [0,1]
         "Compute the maps of a batch; `.result` keeps them by layer, with the logits."
-        self.result = self.explain(input_tensor, targets)
-        return self.result.fuse() if len(self.result.maps) > 1 else next(iter(self.result.maps.values()))
+        kw = dict(eigen=True) if eigen_smooth else {}
+        def maps(x):
+            self.result = self.explain(x, targets, **kw)
+            return self.result.fuse() if len(self.result.maps) > 1 else next(iter(self.result.maps.values()))
+        others = []
+        if aug_smooth:
+            if targets is None: targets = cam(self.model, input_tensor, self.target_layers, method='eigencam',
+                                              reshape=self.reshape).target
+            others = [maps(f*input_tensor) for f in (.9, 1.1)]
+            others += [maps(f*input_tensor.flip(3)).flip(2) for f in (.9, 1, 1.1)]
+        return torch.stack([maps(input_tensor), *others]).mean(0) if others else maps(input_tensor)
 
     def __enter__(self): return self
     def __exit__(self, *exc): pass
