@@ -21,13 +21,13 @@ from .report import write_report
 from ..core import atomic_path, default_device
 from ..data.cifar import load_data
 from ..explain.overlay import plot_cams
-from ..images import save_fig
+from ..images import PLAIN, plain_text, save_fig
 from ..train.checkpoint import checkpoints
 from ..train.distributed import distributed
 from ..nets.zoo import model_spec
 from ..train.evaluator import SingleProcess
 from ..train.finetune import photo_learner
-from ..train.history import CSVLogger, plot_history, ProgressCallback, save_history, save_metrics
+from ..train.history import csv_text, CSVLogger, plot_history, ProgressCallback, save_history, save_metrics
 from ..train.recipes import choose_recipe, RECIPES, run_folder, run_metrics, run_seed
 from ..train.resume import CheckpointCallback
 
@@ -85,7 +85,7 @@ def _write_results(learn, out):
     "Write what `learn` came to, for people and for programs."
     print('writing the results', flush=True)
     how = f'recipe {learn.recipe.name}' if learn.recipe else 'fine-tuned'
-    title = f'{type(learn.model).__name__} on {learn.dls.name}, {how}'
+    title = f'{type(learn.model).__name__} on {plain_text(learn.dls.name)}, {how}'
     save_history(learn.history, out/'history.csv')
     save_fig(plot_history(learn.history, title), out/'curves.png')
     save_model(learn, out/'model.safetensors')
@@ -235,15 +235,15 @@ def _picture(out, name, method, taken):
 # %% ../../nbs/apps/04_cli.ipynb #25015cb6
 def _shares(e, classes, top):
     "The `top` likeliest classes of an explanation, as text."
-    return ', '.join(f'{classes[i]} {e.probs[i]:.1%}' for i in (-e.probs).argsort(kind='stable')[:top])
+    return ', '.join(f'{plain_text(classes[i])} {e.probs[i]:.1%}' for i in (-e.probs).argsort(kind='stable')[:top])
 
 def _draw(e, classes, top, method):
     "The figure of an explanation: the image and one map for each layer, at the size of the image."
     side = max(e.image.shape[:2])
-    title = f"{_shares(e, classes, top)}\n{method} of {classes[e.target]}"
+    title = f"{_shares(e, classes, top)}\n{method} of {plain_text(classes[e.target])}"
     maps = {k + ('\nno evidence' if e.empty[k] else ''): m[None] for k,m in e.maps.items()}
     fig = plot_cams([e.image], maps, image_weight=.4, figsize=max(2.5, side/80))
-    fig.suptitle(title, fontsize=10)
+    fig.suptitle(title, fontsize=10, **PLAIN)
     return fig
 
 # %% ../../nbs/apps/04_cli.ipynb #a925b3c2
@@ -251,15 +251,14 @@ def _rows(path, classes, rows):
     "Write one line for each image: file, prediction, picture, and the probability of every class."
     with atomic_path(path) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
         w = csv.writer(f, lineterminator='\n')
-        w.writerow(['image', 'prediction', 'picture', *classes])
-        w.writerows(rows)
+        w.writerows([csv_text(v) for v in row] for row in (['image', 'prediction', 'picture', *classes], *rows))
 
 def _explain_one(net, file, picture, top, **how):
     "Explain one file, draw it, say what it is; return its row of the table."
     e = net.explain(file, **how)
     save_fig(_draw(e, net.classes, top, how['method']), picture, dpi=100)
-    print(f'{file}: {_shares(e, net.classes, top)}  ->  {picture}', flush=True)
-    return [file, net.classes[int(e.probs.argmax())], picture, *(f'{p:.6f}' for p in e.probs)]
+    print(f'{plain_text(file, None)}: {_shares(e, net.classes, top)}  ->  {plain_text(picture, None)}', flush=True)
+    return [str(file), net.classes[int(e.probs.argmax())], str(picture), *(f'{p:.6f}' for p in e.probs)]
 
 # %% ../../nbs/apps/04_cli.ipynb #989d887b
 def _explain_all(net, files, out, top, **how):

@@ -7,13 +7,14 @@ __all__ = ['Explorer', 'explore']
 
 # %% ../../nbs/apps/03_explore.ipynb #0deee10e
 import warnings
+from html import escape
 
 import torch
 
 from ..explain.interpretation import ClassificationInterpretation
 from ..explain.methods import CAM_METHODS
 from ..hooks import layer_shapes
-from ..images import fig_to_png
+from ..images import fig_to_png, plain_text
 
 # %% ../../nbs/apps/03_explore.ipynb #779238fa
 def _menu_layers(model, x, layers):
@@ -24,12 +25,12 @@ def _menu_layers(model, x, layers):
 
 def _menu_pairs(interp):
     "What errors to look through: (text, (true, predicted)), all of them or those of one pair of classes."
-    pairs = [(f'{t} taken for {p} ({n})', (t, p)) for t, p, n in interp.most_confused()]
+    pairs = [(f'{plain_text(t)} taken for {plain_text(p)} ({n})', (t, p)) for t, p, n in interp.most_confused()]
     return [(f'all {len(interp.misclassified()):,} errors', (None, None)), *pairs]
 
 def _menu_errors(interp, order, true, pred):
     "The errors of one pair of classes: (text, index), in the chosen order."
-    cls, idxs = interp.data.classes, interp.misclassified(None, order, true, pred)
+    cls, idxs = [plain_text(c) for c in interp.data.classes], interp.misclassified(None, order, true, pred)
     def text(i): return f'#{i}: {cls[interp.targs[i]]} taken for {cls[interp.preds[i]]}, {interp.probs[i].max():.0%}'
     return [(text(i), int(i)) for i in idxs]
 
@@ -70,7 +71,7 @@ class Explorer:
         "Show the figure, or say why there is none."
         if self.error.value is None: return
         try: self.image.value, self.message.value = fig_to_png(self.figure(), 130), ''
-        except ValueError as e: self.image.value, self.message.value = b'', str(e)
+        except ValueError as e: self.image.value, self.message.value = b'', escape(plain_text(e, None, lines=True))
 
     def _ipython_display_(self):
         from IPython.display import display

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..core import atomic_path, show_install
 from ..explain.interpretation import ClassificationInterpretation
-from ..images import fig_to_png
+from ..images import fig_to_png, plain_text
 from ..train.history import plot_history
 
 # %% ../../nbs/apps/02_report.ipynb #6d195449
@@ -25,19 +25,22 @@ def _figure(fig, dpi=100):
 
 def _table(head, rows):
     "Write a table."
-    def line(tag, cells): return '<tr>' + ''.join(f'<{tag}>{escape(str(c))}</{tag}>' for c in cells) + '</tr>'
+    def cell(tag, c): return f'<{tag}>{escape(plain_text(c, None))}</{tag}>'
+    def line(tag, cells): return '<tr>' + ''.join(cell(tag, c) for c in cells) + '</tr>'
     return '<table>' + line('th', head) + ''.join(line('td', r) for r in rows) + '</table>'
 
 # %% ../../nbs/apps/02_report.ipynb #f11c5787
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}
-img{max-width:100%;height:auto}table{border-collapse:collapse}
+img{max-width:100%;height:auto}h1,td{overflow-wrap:anywhere}
+table{border-collapse:collapse}
 td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}
 pre{overflow-x:auto;background:#f5f5f5;padding:1rem;font-size:13px}"""
 
 def _page(title, parts):
     "Join (heading, html) parts to one page."
     body = ''.join(f'<h2>{escape(head)}</h2>\n{html}\n' for head, html in parts)
-    title, meta = escape(title), '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    title = escape(plain_text(title, None))
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     return (f'<!DOCTYPE html>\n<html lang="en"><head>{meta}<title>{title}</title><style>{_STYLE}</style></head>\n'
             f'<body><h1>{title}</h1>\n{body}</body></html>\n')
 

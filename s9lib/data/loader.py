@@ -23,7 +23,7 @@ from .dataset import CIFAR100_MEAN, CIFAR100_STD, CIFAR10_MEAN, CIFAR10_STD, IMA
 from .dataset import channel_stats, ImageData, LazyImages, train_valid_split
 from .synthetic import shapes_split
 from .transforms import denorm, train_tfms, valid_tfms
-from ..images import show_images
+from ..images import plain_text, show_images
 
 # %% ../../nbs/data/07_loader.ipynb #53fb934b
 MODES = ('image', 'batch', 'device')
@@ -363,7 +363,8 @@ class DataLoaders:
     ):                 # the figure
         "Show what the network sees: training images after their transforms, denormalized."
         xb, yb = next(self.train.batches(epoch))
-        return show_images(list(denorm(xb[:n], self.mean, self.std).cpu()), [self.classes[y] for y in yb[:n].tolist()])
+        names = [plain_text(self.classes[y], 22) for y in yb[:n].tolist()]
+        return show_images(list(denorm(xb[:n], self.mean, self.std).cpu()), names)
 
     def __repr__(self):
         parts = [('train', self.train), ('valid', self.valid), ('test', self.test)]

@@ -6,6 +6,7 @@
 __all__ = ['METRICS', 'correct_images', 'score_maps', 'CamScores', 'map_makers', 'evaluate_cams']
 
 # %% ../../nbs/explain/09_benchmark.ipynb #62b8497f
+import re
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -22,6 +23,7 @@ from .localization import (baseline_maps, energy_pointing_game, grid_scores, mak
 from .perturbation import auc, deletion, insertion, road
 from .sanity import randomize_weights
 from ..hooks import eval_mode
+from ..images import PLAIN, plain_text
 
 # %% ../../nbs/explain/09_benchmark.ipynb #90cc144b
 #: Short name of a metric -> what stands over its panel
@@ -71,6 +73,10 @@ def _mean_sd(v):
     "Write a mean, and the standard deviation if there are several models."
     return '' if v is None else f'{np.mean(v):.3f}' + (f' ± {np.std(v, ddof=1):.3f}' if len(v) > 1 else '')
 
+def _markdown(name):
+    "Write a name so that a cell of a Markdown table shows it as it is."
+    return re.sub(r'([\\`*~$|<>&\[\]]|(?<![^\W_])_|_(?![^\W_]))', r'\\\1', plain_text(name, None))
+
 @dataclass
 class CamScores:
     "Scores of maps by name: `.rows[name][metric]` is a list with one mean for each model."
@@ -94,8 +100,9 @@ class CamScores:
         for ax, m in zip(axs, metrics):
             v = [self.rows[k].get(m, [np.nan]) for k in names]
             spread = [np.std(o, ddof=1) if len(o) > 1 else 0 for o in v]
-            ax.barh(names, [np.mean(o) for o in v], xerr=spread if any(spread) else None, color=colors)
+            ax.barh(range(len(names)), [np.mean(o) for o in v], xerr=spread if any(spread) else None, color=colors)
             ax.set_title(METRICS[m], fontsize=8); ax.tick_params(labelsize=7)
+        axs[0].set_yticks(range(len(names)), [plain_text(k) for k in names], **PLAIN)
         plt.close(fig)
         return fig
 
@@ -106,7 +113,7 @@ class CamScores:
         lines = [f"n={self.n_images} correctly classified images{grid}; {models}", '',
                  '| map | ' + ' | '.join(cols) + ' |', '|---'*(len(cols) + 1) + '|']
         for name, row in self.rows.items():
-            lines.append(f'| {name} | ' + ' | '.join(_mean_sd(row.get(m)) for m in cols) + ' |')
+            lines.append(f'| {_markdown(name)} | ' + ' | '.join(_mean_sd(row.get(m)) for m in cols) + ' |')
         return '\n'.join(lines)
 
     __repr__ = _repr_markdown_

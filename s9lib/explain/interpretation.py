@@ -18,13 +18,14 @@ from ..data.transforms import normalize_images
 from .cam import cams
 from .overlay import plot_cams as plot_maps
 from .predictions import Predictions, wilson
-from ..images import get_grid, OKABE_ITO, show_image
+from ..images import get_grid, OKABE_ITO, PLAIN, plain_text, show_image
 
 # %% ../../nbs/explain/11_interpretation.ipynb #0355dba0
+_MOST = 25  # classes whose names can be read in one figure
+
 def _label_ticks(axis, names):
-    "Write class names along `axis`, at most 25 of them."
-    step = -(-len(names)//25)
-    axis.set_ticks(range(0, len(names), step), names[::step], fontsize=8)
+    "Write names along `axis`."
+    axis.set_ticks(range(len(names)), names, fontsize=8 if len(names) <= 18 else 6, **PLAIN)
 
 def plot_confusion(
     cm:np.ndarray,      # counts (c,c): row true, column predicted
@@ -32,14 +33,21 @@ def plot_confusion(
     ax=None,            # the axes to draw on; None makes a figure
     name:str='data',    # what was predicted, for the title
 )->plt.Axes:            # its image holds the shares, masked on the diagonal; its texts the counts
-    "Draw a confusion matrix, with the errors coloured as shares of the true class."
-    share = np.ma.masked_array(cm/cm.sum(1, keepdims=True).clip(1), np.eye(len(cm), dtype=bool))
+    "Draw a confusion matrix, with the errors coloured as shares of the true class; of many classes the worst 25."
+    wrong = cm.sum(0) + cm.sum(1) - 2*cm.diagonal()  # errors of each class, as truth and as prediction
+    kept = np.sort(np.argsort(-wrong, kind='stable')[:_MOST])
+    title = f'{plain_text(name, 80)}: {cm.sum() - cm.trace():,} errors among {cm.sum():,} images'
+    share, cm = (o[np.ix_(kept, kept)] for o in (cm/cm.sum(1, keepdims=True).clip(1), cm))
+    share = np.ma.masked_array(share, np.eye(len(cm), dtype=bool))
+    if len(kept) < len(wrong):
+        title += (f'\n{cm.sum() - cm.trace():,} of them among these, '
+                  f'the {_MOST} of {len(wrong)} classes with the most errors')
     top = max(share.filled(0).max(), 1e-9)
     if ax is None: _, (ax,) = get_grid(1, figsize=(6, 5.1))
     im = ax.imshow(share, cmap='cividis', vmin=0, vmax=top)
     ax.set(xlabel='predicted', ylabel='true', facecolor='#dddddd')
-    ax.set_title(f'{name}: {cm.sum() - cm.trace():,} errors among {cm.sum():,} images', fontsize=10)
-    for axis in (ax.xaxis, ax.yaxis): _label_ticks(axis, classes)
+    ax.set_title(title, fontsize=10, **PLAIN)
+    for axis in (ax.xaxis, ax.yaxis): _label_ticks(axis, [plain_text(classes[c], 30) for c in kept])
     ax.tick_params(axis='x', rotation=90)
     ax.figure.colorbar(im, ax=ax, shrink=.8, label='share of the true class')
     for t, p in np.argwhere(cm) if len(cm) <= 20 else ():
@@ -70,22 +78,24 @@ def plot_class_accuracy(
     ax=None,            # the axes to draw on; None makes a figure
     name:str='data',    # what was predicted, for the title
 )->plt.Axes:            # one errorbar series, sorted, and the overall accuracy as a line
-    "Draw each class's accuracy with its 95 % interval, worst class on top; classes without images are left out."
+    "Draw each class's accuracy with its 95 % interval, worst on top, at most 25; those without images are left out."
     n, overall = cm.sum(1), cm.trace()/cm.sum()
     acc = cm.diagonal()/n.clip(1)
-    order = np.argsort(np.where(n > 0, -acc, np.nan), kind='stable')[:(n > 0).sum()]
+    order = np.argsort(np.where(n > 0, -acc, np.nan), kind='stable')[:(n > 0).sum()][-_MOST:]
+    title = f'{plain_text(name, 80)}: accuracy per class; of all images {overall:.1%} (dashed)'
+    if len(order) < (n > 0).sum(): title += f'\nthe {_MOST} worst of {(n > 0).sum()} classes'
     if ax is None: _, (ax,) = get_grid(1, figsize=(6.5, 3.4))
     plot_shares(acc[order], n[order], range(len(order)), ax, across=True)
     ax.axvline(overall, color=OKABE_ITO[6], ls='--')
-    _label_ticks(ax.yaxis, [f'{classes[c]} ({n[c]:,})' for c in order])
+    _label_ticks(ax.yaxis, [f'{plain_text(classes[c], 30)} ({n[c]:,})' for c in order])
     ax.set(xlabel='share predicted right, with 95 % interval', ylabel='class (images)')
-    ax.set_title(f'{name}: accuracy per class; of all images {overall:.1%} (dashed)', fontsize=10)
+    ax.set_title(title, fontsize=10, **PLAIN)
     return ax
 
 # %% ../../nbs/explain/11_interpretation.ipynb #40513850
 def show_gallery(
     images,            # n images as for `show_image`
-    captions:list,     # n texts
+    captions:list,     # n texts; long lines are cut in the middle
     title:str,         # of the figure; without images it is all there is
 )->plt.Figure:         # one visible axes per image
     "Show images with their captions, five in a row; without any, say so."
@@ -93,11 +103,13 @@ def show_gallery(
     if n == 0:
         fig, (ax,) = get_grid(1, figsize=(6, .8))
         ax.set_axis_off()
-        ax.text(.5, .5, title, ha='center', va='center')
+        ax.text(.5, .5, title, ha='center', va='center', **PLAIN)
         return fig
-    fig, axs = get_grid(n, min(5, n), (max(1.5, 5/n), 1.95))
-    for im, ax, text in zip(images, axs, captions): show_image(im, ax, text)
-    fig.suptitle(title, fontsize=10)
+    side = max(1.5, 5/n)
+    fig, axs = get_grid(n, min(5, n), (side, 1.95))
+    for im, ax, text in zip(images, axs, captions):
+        show_image(im, ax).set_title(plain_text(text, int(15*side), lines=True), fontsize=8, **PLAIN)
+    fig.suptitle(title, fontsize=10, **PLAIN)
     return fig
 
 # %% ../../nbs/explain/11_interpretation.ipynb #1f11f33e
@@ -106,8 +118,8 @@ def describe_prediction(
     i:int,          # index of an image
 )->str:             # three lines: predicted and true class with their probabilities, and the index
     "Describe what was predicted of image `i`."
-    pred, true, cls = p.preds[i], p.targs[i], p.data.classes
-    return f'pred {cls[pred]} {p.probs[i, pred]:.2f}\ntrue {cls[true]} {p.probs[i, true]:.2f}\n#{i}'
+    def line(what, k): return f'{what} {plain_text(p.data.classes[k])} {p.probs[i, k]:.2f}'
+    return f"{line('pred', p.preds[i])}\n{line('true', p.targs[i])}\n#{i}"
 
 def show_predictions(
     p:Predictions,     # the predictions
@@ -192,8 +204,9 @@ def plot_properties(
         ax.sharey(axs[0])
         ax.locator_params(nbins=5)
         ax.tick_params(labelleft=i % ncols == 0)
-        ax.set(xlabel=name, ylabel='' if i % ncols else 'share predicted right')
-    fig.suptitle(title, fontsize=10)
+        ax.set_xlabel(plain_text(name), **PLAIN)
+        if i % ncols == 0: ax.set_ylabel('share predicted right')
+    fig.suptitle(title, fontsize=10, **PLAIN)
     return fig
 
 # %% ../../nbs/explain/11_interpretation.ipynb #cd3d3d75
@@ -242,7 +255,7 @@ def show_error_cams(
     fig.set_figwidth(fig.get_figwidth() + 1.2)
     for col, none in zip(axs.T[1:], empty.values()):
         for ax in col[none]: ax.set_xlabel('no evidence', fontsize=8)
-    fig.suptitle(title, fontsize=10)
+    fig.suptitle(title, fontsize=10, **PLAIN)
     fig.set_dpi(75)
     return fig
 
@@ -312,7 +325,7 @@ class ClassificationInterpretation(Predictions):
         fig, (left, right) = get_grid(2, 2, (4.2, 3.6))
         plot_reliability(self.calibration(n_bins), left)
         plot_confidence(self.probs.max(1), self.hits, right, n_bins)
-        fig.suptitle(f'{self.name}: confidence and truth, {len(self.data):,} images', fontsize=10)
+        fig.suptitle(f'{self.name}: confidence and truth, {len(self.data):,} images', fontsize=10, **PLAIN)
         return fig
 
     def plot_by_property(self,
@@ -334,7 +347,8 @@ class ClassificationInterpretation(Predictions):
             idxs = checked_errors(idxs, self)
             return show_predictions(self, idxs, _how_many(len(idxs), (~self.hits).sum(), 'misclassified', 'chosen'))
         found, shown = self.misclassified(None, by, true, pred), self.misclassified(k, by, true, pred)
-        pair = ''.join(f', {what} {name}' for what, name in (('true', true), ('predicted', pred)) if name)
+        given = {'true': true, 'predicted': pred}
+        pair = ''.join(f', {k} {plain_text(v)}' for k, v in given.items() if v is not None)
         return show_predictions(self, shown, _how_many(len(shown), len(found), 'misclassified', by) + pair)
 
     def plot_correct(self,

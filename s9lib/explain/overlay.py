@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ..images import as_image
+from ..images import as_image, PLAIN, plain_text
 
 # %% ../../nbs/explain/01_overlay.ipynb #9c228187
 def _rgb(img):
@@ -68,16 +68,17 @@ def plot_cams(
 )->Figure:                   # rows: images; columns: the image, then the maps
     "Draw `maps` over `images` side by side, with a colour bar."
     _check_maps(images, maps, titles)
-    n, cols = len(images), 1 + len(maps)
+    n, cols, width = len(images), 1 + len(maps), int(15*figsize)  # of a line, in characters
     inches = figsize*cols + .8, figsize*n + .3
     fig, axs = plt.subplots(n, cols, figsize=inches, squeeze=False, layout='constrained', dpi=80)
     for i, row in enumerate(axs):
         row[0].imshow(_rgb(images[i]), interpolation='nearest')
-        row[0].set_ylabel('' if titles is None else titles[i], fontsize=8)
+        row[0].set_ylabel('' if titles is None else plain_text(titles[i], width, lines=True), fontsize=8, **PLAIN)
         for ax, m in zip(row[1:], maps.values()):
             ax.imshow(show_cam_on_image(images[i], m[i], image_weight, cmap), interpolation='nearest')
         for ax in row: ax.set(xticks=[], yticks=[])
-    for ax, name in zip(axs[0], ['image', *maps]): ax.set_title(name, fontsize=8)
+    for ax, name in zip(axs[0], ['image', *maps]):
+        ax.set_title(plain_text(name, width, lines=True), fontsize=8, **PLAIN)
     scale = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), cmap)
     fig.colorbar(scale, ax=axs, fraction=.05, label='map')
     plt.close(fig)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..data.dataset import ImageData
+from ..images import plain_text
 
 # %% ../../nbs/explain/10_predictions.ipynb #9d521750
 def checked_probs(
@@ -153,7 +154,7 @@ class Predictions:
     def name(self)->str:
         "Name of the data, split and views, as it stands in every title."
         views = '' if self.tta == 'none' else f'({self.tta} views)'
-        return ' '.join(s for s in (self.data.name, self.split, views) if s)
+        return ' '.join(s for s in (plain_text(self.data.name), self.split, views) if s)
 
     def __repr__(self):
         n, wrong = len(self.data), int((~self.hits).sum())
