@@ -101,7 +101,7 @@ def _pixel_stats(images):
     for c in _chunks(rows, 1 << 20): hist += [np.bincount(c[..., k].ravel(), minlength=256) for k in range(3)]
     v, n = np.arange(256)/255, hist.sum(1)
     mean = hist @ v/n
-    return tuple(mean.tolist()), tuple(np.sqrt(hist @ v**2/n - mean**2).tolist())
+    return tuple(mean.tolist()), tuple(np.sqrt((hist @ v**2/n - mean**2).clip(0)).tolist())
 
 # %% ../../nbs/data/01_dataset.ipynb #0ea25496
 def _digest(images, labels, classes):
@@ -213,8 +213,13 @@ class ImageData:
 def channel_stats(
     data:ImageData,  # at least one image
 )->tuple:            # (mean, std): tuples of 3 floats on the scale [0,1]
-    "Compute mean and standard deviation of each color channel over all pixels."
-    return _pixel_stats(data.images)
+    "Compute mean and standard deviation of each color channel over all pixels (of photos: of a sample)."
+    mean, std = _pixel_stats(data.images)
+    flat = [c for c, s in zip(('red', 'green', 'blue'), std) if not s > 1e-6]
+    if flat:
+        raise ValueError(f"{data.name} has one value in all pixels of {' and '.join(flat)}, so that its deviation is 0 "
+                         "and nothing can be divided by it: pass mean= and std= to DataLoaders.from_data")
+    return mean, std
 
 # %% ../../nbs/data/01_dataset.ipynb #4e78e798
 #: Mean and standard deviation of the 50,000 training images, per channel (R,G,B), on the scale [0,1]

@@ -128,7 +128,8 @@ class Layout:
 # modules whose output is (n,c,h,w), by definition
 _OF_IMAGES = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.InstanceNorm2d, nn.MaxPool2d,
               nn.AvgPool2d, nn.LPPool2d, nn.FractionalMaxPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
-              nn.LocalResponseNorm, nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.PixelShuffle, nn.PixelUnshuffle,
+              nn.LocalResponseNorm, nn.Upsample, nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d,
+               nn.PixelShuffle, nn.PixelUnshuffle,
               nn.Dropout2d, nn.ChannelShuffle)
 _BY_CHANNEL = (nn.GroupNorm, nn.PReLU)  # keep the shape, and take axis 1 for the channels
 _NOT_PLAIN = (nn.LayerNorm, nn.MultiheadAttention, nn.Embedding, nn.RNNBase, nn.Conv1d, nn.Conv3d)
