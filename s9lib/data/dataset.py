@@ -22,7 +22,7 @@ class LazyImages:
     dtype, ndim = np.dtype(np.uint8), 4
     def __init__(self,
         source,            # paths of image files, or an array (n,h,w,3)
-        digests=None,      # of the files' contents, (n,) strings; they stand for the images in a checksum
+        digests=None,      # BLAKE2 of the files' contents (16 bytes, hexadecimal), (n,); a file that changes is refused
         hw:tuple=None,     # (h,w) in pixels to scale and crop to; None: as they come
         least:int=0,       # shorter side in pixels that suffices, see `decode_image`
     ):
@@ -38,8 +38,11 @@ class LazyImages:
         "Read one image."
         im = self.source[i]
         if not isinstance(im, np.ndarray):
-            try: im = decode_image(Path(im).read_bytes(), None, self.least)
-            except (OSError, ValueError) as e: raise ValueError(f"{self.source[i]}: {e}; it was readable before") from e
+            try: buf = Path(im).read_bytes()
+            except OSError as e: raise ValueError(f"{im}: {e.strerror}; it was readable before") from e
+            if self.digests and hashlib.blake2b(buf, digest_size=16).hexdigest() != self.digests[i]:
+                raise ValueError(f"{im} has changed since the folder was read: read it again, or put the file back")
+            im = decode_image(buf, None, self.least)
         return np.ascontiguousarray(im) if self.hw is None else cover_crop(im, self.hw)
 
     def __getitem__(self, i):

@@ -27,7 +27,8 @@ from .dataset import ImageData, LazyImages
 from ..images import cover_crop, decode_image
 
 # %% ../../nbs/data/03_folder.ipynb #337bdae9
-_LITTER = {'thumbs.db', 'desktop.ini', '__macosx', '$recycle.bin', 'system volume information', '@eadir'}
+_LITTER = {'thumbs.db', 'desktop.ini', '__macosx', '$recycle.bin', 'system volume information', '@eadir', 'lost+found',
+           'icon\r'}
 
 def is_litter(
     name:str,  # of a file or folder
@@ -40,6 +41,7 @@ class Listing:
     "What a folder holds."
     files:dict = field(default_factory=dict)   # path below the root -> (size, times, number on the disk)
     bad:dict = field(default_factory=dict)     # path below the root -> why it is no image
+    repeated:dict = field(default_factory=dict)  # path of a link -> why it is not followed
     passed:int = 0                             # hidden files and system folders that were passed over
 
 def list_files(
@@ -62,11 +64,13 @@ def list_files(
         except OSError as err:
             out.bad[rel] = 'is a link to nothing' if e.is_symlink() else f'cannot be read ({err.strerror})'
             continue
-        if folder and (real := os.path.realpath(e.path)) in seen: out.bad[rel] = 'is a folder that was listed already'
-        elif folder: seen.add(real); folders.append(rel)
+        if folder: folders.append((e.is_symlink(), rel))
         elif not stat.S_ISREG(s.st_mode): out.bad[rel] = 'is not a file'
         else: out.files[rel] = (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
-    for rel in folders: list_files(root, rel, out, seen)
+    for link, rel in sorted(folders, key=lambda f: f[0]):                # real folders first: a link stands in for none
+        real = os.path.realpath(root/rel)
+        if real in seen: out.repeated[rel] = 'is a link to a folder that is listed already'
+        else: seen.add(real); list_files(root, rel, out, seen)
     return out
 
 # %% ../../nbs/data/03_folder.ipynb #6012f435
@@ -86,8 +90,18 @@ def find_layout(
     if not path.is_dir():
         raise ValueError(f"{path} is {'a file' if path.exists() else 'not there'}: {how}; correct the path")
     inside = _subfolders(path)
-    splits = {s: f.name for s, names in _SPLITS.items() for n, f in inside.items()
-              if n.lower() in names and _subfolders(f)}
+    splits = {}
+    for n, f in inside.items():
+        s = next((s for s, names in _SPLITS.items() if n.lower() in names), None)
+        if s is None or not _subfolders(f): continue
+        if s in splits:
+            raise ValueError(f"{path} holds both {splits[s]}/ and {n}/: leave one of them, or name another folder")
+        splits[s] = n
+    others = [n for n in inside if n not in splits.values()]
+    if list(splits) == ['train'] and others:
+        train = splits['train']
+        raise ValueError(f"{path} holds {train}/ and beside it {', '.join(others[:5])}: are those classes, or is "
+                         f"{train}/ all there is? Name {path/train}, or move the others away")
     if 'train' in splits: return path, splits
     if len(inside) == 1 and (only := next(iter(inside.values()))) and _subfolders(only): return find_layout(only)
     if not inside: raise ValueError(f"{path} holds no class folders: {how}; sort the images into such folders")
@@ -239,11 +253,13 @@ def load_entry(
     try:
         held = json.loads(listing.read_text())
         if _hash(held['listing']) != held['sha256']: raise ValueError('the listing has changed')
+        if held['listing']['key'] != key: raise ValueError('it is of other data')
         arrays = [np.load(f, mmap_mode='r') for f in files[:held['listing']['arrays']]]
         if [_array_hash(a) for a in arrays] != held['listing']['hashes']: raise ValueError('the images have changed')
         return arrays, held['listing']
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as e:
-        print(f'the cache {listing} is damaged ({str(e).splitlines()[0]}): the images are read again', flush=True)
+    except Exception as e:  # a flipped bit in the head of an array can raise nearly anything
+        why = (str(e).splitlines() or [type(e).__name__])[0]
+        print(f'the cache {listing} is damaged ({why}): the images are read again', flush=True)
         return None
 
 def save_entry(
@@ -252,7 +268,7 @@ def save_entry(
     listing:dict,  # plain values
 )->None:
     "Write the listing of a cache entry; without it the arrays are not used."
-    listing = {**listing, 'arrays': len(arrays), 'hashes': [_array_hash(a) for a in arrays]}
+    listing = {**listing, 'key': key, 'arrays': len(arrays), 'hashes': [_array_hash(a) for a in arrays]}
     try:
         text = json.dumps(dict(listing=listing, sha256=_hash(listing)))
         with atomic_path(entry_files(key)[2]) as tmp: tmp.write_text(text)
@@ -292,7 +308,9 @@ def _twins(parts, digests):
             if d not in first: first[d] = (s, f, c); continue
             s0, f0, c0 = first[d]
             if s0 != s: bad[f] = f'is the same file as {f0}'
-            elif c0 != c: bad[f] = f'is the same file as {f0}, which has another label'
+            elif c0 != c:
+                bad[f] = f'is the same file as {f0}, which has another label'
+                bad[f0] = f'is the same file as {f}, which has another label'
     return bad
 
 def _keep(parts, bad, folders):
@@ -329,9 +347,23 @@ def _read_images(root, parts, size, limit, key):
     return None, dict(zip(every, d)), bad, notes
 
 # %% ../../nbs/data/03_folder.ipynb #f01d0006
+def _pair(size):
+    "A size as (h,w)."
+    if size is None: return None
+    pair = (size, size) if isinstance(size, (int, np.integer)) else size if isinstance(size, (tuple, list)) else ()
+    if len(pair) != 2 or not all(isinstance(n, (int, np.integer)) and n >= 1 for n in pair):
+        raise ValueError(f"size={size!r}: expected a side in pixels such as 224, or (height, width), at least 1")
+    return tuple(map(int, pair))
+
 def _key(root, *what):
     "Name of a cache entry: of a folder, its files and what is asked for."
     return hashlib.sha256(repr((3, os.path.realpath(root), *what)).encode()).hexdigest()[:24]
+
+def _lost_classes(kept):
+    "Classes that have no image left in one of the splits."
+    have = {s: {c for _, c in entries} for s, entries in kept.items()}
+    return {c: f'is a class of which {s} has no image that can be read'
+            for s in have for c in set().union(*have.values()) - have[s]} if any(kept.values()) else {}
 
 def _read_kept(root, parts, bad, folders, size, on_error, limit, key):
     "Read what can be read and write the cache entry; arrays ([] for files) and listing, as `load_entry` gives them."
@@ -345,6 +377,8 @@ def _read_kept(root, parts, bad, folders, size, on_error, limit, key):
         if on_error == 'raise': _complain(root, bad)
         images, *_ = _read_images(root, _keep(parts, bad, folders), size, limit, key)
     kept = _keep(parts, bad, folders)
+    if lost := _lost_classes(kept):
+        return _read_kept(root, parts, {**bad, **lost}, folders, size, on_error, limit, key)
     if not any(kept.values()):
         raise ValueError(f"{root} holds no image that can be read, among {sum(map(len, parts.values()))} files: "
                          "expected png, jpg, webp or others that Pillow knows; check the path and the files")
@@ -353,13 +387,13 @@ def _read_kept(root, parts, bad, folders, size, on_error, limit, key):
     if all(isinstance(a, np.memmap) for a in arrays): save_entry(key, arrays, said)
     return arrays, said
 
-def _make_data(root, said, arrays, name, passed, found):
+def _make_data(root, said, arrays, name, passed, found, noted, unused):
     "`ImageData` of each split."
     kept = {s: said['kept'][s] for s in said['splits']}
     classes = sorted({c for entries in kept.values() for _, c in entries})
-    used, skipped = sum(map(len, kept.values())), tuple(f'{f} {why}' for f, why in said['bad'].items())
+    used, skipped = sum(map(len, kept.values())), tuple(f'{f} {why}' for f, why in {**said['bad'], **noted}.items())
     seen = (f'{found:,} found: {used:,} used, {found - used:,} left out ({len(skipped):,} reasons listed); '
-            f'{passed:,} hidden ones passed over')
+            f'{passed:,} hidden ones passed over' + (f"; not used: {', '.join(unused)}" if unused else ''))
     for k, entries in enumerate(kept.values()):
         files, number = [f for f, _ in entries], {c: i for i, c in enumerate(classes)}
         pixels = arrays[k] if arrays else LazyImages([str(root/f) for f in files], [said['digests'][f] for f in files])
@@ -382,14 +416,16 @@ def read_splits(
     passed:int=0,          # hidden files and system folders that were passed over
     unread:int=0,          # files that could not even be looked at; they stand in `bad`
     folders:dict=None,     # split -> its folder, for messages
+    noted:dict=None,       # path -> why it was passed over, though nothing is wrong with it
+    unused:tuple=(),       # folders beside those that are read
     limit:int=2**31,       # most bytes of pixels that are decoded at once and kept
 )->tuple:                  # `ImageData` of the training and the held-out images
     "Read the images of some splits."
     if on_error not in ('raise', 'skip'): raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
-    size = (size, size) if isinstance(size, int) else size and tuple(size)
-    if size is not None and min(size) < 1: raise ValueError(f"size={size}: expected pixels, at least 1")
+    size = _pair(size)
     arrays, said = load_entry(key) or _read_kept(root, parts, bad, folders or {}, size, on_error, limit, key)
-    data = tuple(_make_data(root, said, arrays, name, passed, sum(map(len, parts.values())) + unread))
+    data = tuple(_make_data(root, said, arrays, name, passed, sum(map(len, parts.values())) + unread, noted or {},
+                            unused))
     if notes := data[0].notes:
         warnings.warn(f"{len(notes)} images of {_short(root)} were read though something is wrong with them: "
                       + '; '.join(notes[:3]), stacklevel=3)
@@ -412,23 +448,32 @@ def image_folder(
 )->tuple:                   # (train, held out): of val/ and test/ the test split
     "Read your own images, from a folder of any layout."
     root, splits = find_layout(path)
-    listing = list_files(root)
     second = 'test' if 'test' in splits else 'valid'
     use = {s: splits[s] for s in ('train', second) if s in splits} or {'all': ''}
+    listing, seen = Listing(), set()
+    for f in use.values(): list_files(root, f, listing, seen)
     parts = {s: list(_entries(root, f, listing)) for s, f in use.items()}
-    bad = {f: why for f, why in listing.bad.items() if any(f.startswith(d) for d in use.values())}
     empty = {f'{f}/{c}'.lstrip('/'): 'is an empty class' for s, f in use.items() for c in _subfolders(root/f)
-             if not any(k == c for _, k in parts[s])}
-    bad = {**bad, **_check_classes(parts, listing, use), **empty}
+             if f'{f}/{c}'.lstrip('/') not in listing.repeated and not any(k == c for _, k in parts[s])}
+    bad = {**listing.bad, **_check_classes(parts, listing, use), **empty}
+    unused = [f'{n}/' for n in _subfolders(root) if n not in use.values()] if splits else []
     key = _key(root, size, on_error, sorted(use.items()), list(listing.files.items()), list(bad.items()))
     return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name, listing.passed,
-                       sum(f in bad for f in listing.bad), use)
+                       len(listing.bad), use, listing.repeated, tuple(unused))
 
 # %% ../../nbs/data/03_folder.ipynb #f01d0009
 def _rows(table):
     "Rows of a CSV file or of a table with a method `to_dict`, as dicts."
     if hasattr(table, 'to_dict'): return table.to_dict('records')
-    with open(table, newline='', encoding='utf-8-sig') as f: return list(csv.DictReader(f))
+    with open(table, newline='', encoding='utf-8-sig') as f:
+        head = f.readline()
+        f.seek(0)
+        between = max(',;\t', key=head.count)                            # commas, semicolons or tabs
+        return list(csv.DictReader(f, delimiter=between))
+
+def _text(v):
+    "A cell as text; what is missing in a table is not equal to itself."
+    return '' if v is None or v != v else str(v).strip()
 
 def image_csv(
     table,                  # path of a CSV file with a header, or a DataFrame
@@ -448,15 +493,25 @@ def image_csv(
         raise ValueError(f"the table has no column {lack[0]!r}, only {', '.join(map(str, rows[0] if rows else []))}: "
                          "name it with path_col= or label_col=")
     names = {n: s for s, ns in _SPLITS.items() for n in ns}
-    parts, bad, stats = {}, {}, {}
+    parts, bad, stats, twice = {}, {}, {}, []
     for k, row in enumerate(rows, 2):
-        f, label, split = (str(row.get(c) if row.get(c) is not None else '') for c in (path_col, label_col, split_col))
+        f, label, split = (_text(row.get(c)) for c in (path_col, label_col, split_col))
         s = names.get(split.lower(), None if split else 'all')
         if s is None: raise ValueError(f"line {k} has {split_col} {split!r}: expected train, valid or test")
+        if f in stats:
+            twice.append(f'{f} (line {k})')
+            continue
         parts.setdefault(s, []).append((f, label or None))
-        try: st = os.stat(root/f); stats[f] = (st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
+        stats[f] = None
+        try: st = os.stat(root/f)
         except OSError as e: bad[f] = f'cannot be read ({e.strerror})'
+        else:
+            stats[f] = (st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
+            if not stat.S_ISREG(st.st_mode): bad[f] = 'is not a file'
         if not label: bad[f] = 'has no label'
+    if twice:
+        raise ValueError(f"{len(twice)} images stand in the table more than once: {', '.join(twice[:5])}; leave one "
+                         "line for each")
     if 'all' in parts and len(parts) > 1:
         raise ValueError(f"some rows have a {split_col} and {len(parts['all'])} have none: fill it in, or leave it out")
     second = 'test' if 'test' in parts else 'valid'
