@@ -27,8 +27,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from s9lib.core import set_seed
-from s9lib.train.distributed import check_same_on_all, distributed, world_size
-from s9lib.train.evaluator import in_top
+from s9lib.train.distributed import distributed
+from s9lib.train.evaluator import in_top, SingleProcess
 from s9lib.nets.ghost_norm import ghost_
 from s9lib.train.learner import Learner
 from s9lib.train.callbacks import Callback, CancelFit, LoadState, StopAtStep
@@ -41,27 +41,31 @@ from s9lib.nets.winograd import winograd_
 
 NET = partial(fastnet, widths=(8, 8, 8))
 MUON = partial(muon, lr=.1, lr_head=.8, lr_bias=4.)
-EVERYTHING = dict(opt_func=MUON, average=partial(Lookahead, every=2), sizes=((1, 16), (1, 24)), freeze=(('conv1', 1),), l1=1e-5, clip=1., accum=2, mix=cutmix)
+EVERYTHING = dict(opt_func=MUON, averager=partial(Lookahead, every=2), progressive_sizes=((1, 16), (1, 24)),
+                  freeze=(('conv1', 1),), l1=1e-5, max_grad_norm=1., grad_accum=2, mix=cutmix)
+STRATEGY = SingleProcess()  # of this process; `worker` takes that of the group
 CASES = {  # name: what differs from SGD on 90 images in batches of 32, two epochs
     'SGD, last batch of 26': {},
     'last batch of 1, fewer than processes': dict(dls=dict(n=65)),
-    'no batch norm': dict(model=lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.GELU(), nn.Flatten(), nn.Linear(1800, 10))),
+    'no batch norm': dict(model=lambda: nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.GELU(), nn.Flatten(),
+                                                      nn.Linear(1800, 10))),
     'ResNet-18': dict(model=resnet18, dls=dict(n=30, bs=16, size=16), n_epoch=1),
-    'Muon, Lookahead every 2 steps': dict(opt_func=MUON, average=partial(Lookahead, every=2)),
-    'clipping, L1': dict(clip=.5, l1=1e-4),
-    'accumulation in 3 parts': dict(accum=3),
-    'accumulation, parts without images': dict(accum=5, dls=dict(n=67)),
+    'Muon, Lookahead every 2 steps': dict(opt_func=MUON, averager=partial(Lookahead, every=2)),
+    'clipping, L1': dict(max_grad_norm=.5, l1=1e-4),
+    'accumulation in 3 parts': dict(grad_accum=3),
+    'accumulation, parts without images': dict(grad_accum=5, dls=dict(n=67)),
     'mixup': dict(mix=mixup),
-    'cutmix, accumulation': dict(mix=cutmix, accum=2),
-    'growing images': dict(sizes=((1, 16),)),
+    'cutmix, accumulation': dict(mix=cutmix, grad_accum=2),
+    'growing images': dict(progressive_sizes=((1, 16),)),
     'frozen first layer': dict(freeze=(('conv1', 1),)),
     'ghost batch norm, groups of 8': dict(model=lambda: ghost_(NET(), 8)),
-    'ghost batch norm, accumulation': dict(model=lambda: ghost_(NET(), 8), accum=2),
+    'ghost batch norm, accumulation': dict(model=lambda: ghost_(NET(), 8), grad_accum=2),
     'torch.compile (traced)': dict(compile='eager'),
     'Winograd convolutions': dict(model=lambda: winograd_(NET(), 1)),
     'mixed precision (bfloat16)': dict(amp=True),
     'mode image, 2 workers': dict(dls=dict(mode='image', num_workers=2)),
-    'alternating flip, smoothed labels': dict(dls=dict(alt_flip=True), loss_func=partial(F.cross_entropy, label_smoothing=.2)),
+    'alternating flip, smoothed labels': dict(dls=dict(alt_flip=True),
+                                              loss_func=partial(F.cross_entropy, label_smoothing=.2)),
     'everything, 3 epochs': dict(EVERYTHING, n_epoch=3, dls=dict(alt_flip=True), model=lambda: ghost_(NET(), 16)),
 }
 
@@ -86,7 +90,7 @@ def train(case, wide=False, cbs=()):
     set_seed(0)
     dls = synth_dls(**{**dict(n=90, n_test=45, bs=32, device='cpu'), **case.get('dls', {})})
     model = case.get('model', NET)()
-    learn = Learner(dls, double(model) if wide else model, cbs=[Losses(), *cbs], metrics={'top3': partial(in_top, k=3)},
+    learn = Learner(dls, double(model) if wide else model, cbs=[Losses(), *cbs], metrics={'top3': partial(in_top, k=3)}, strategy=STRATEGY,
                     **{**dict(opt_func=partial(sgd, lr=.1)), **kw})
     learn.fit_one_cycle(case.get('n_epoch', 2))
     return learn
@@ -108,7 +112,7 @@ def apart(a, b):
 def same_bits(learn):
     "Raise if the processes' weights differ in a bit."
     h = hashlib.sha256(b''.join(t.numpy().tobytes() for t in learn.model.state_dict().values())).hexdigest()
-    check_same_on_all(dict(weights=h, history=str(result(learn)['history'])))
+    STRATEGY.check_same(dict(weights=h, history=str(result(learn)['history'])))
 
 
 class Leave(Callback):
@@ -123,7 +127,7 @@ def left(me, error):
     learn = None
     class Seen(Callback):
         def before_fit(self, l): nonlocal learn; learn = l
-    try: train({}, cbs=[Leave(me == world_size() - 1, error), Seen()])
+    try: train({}, cbs=[Leave(me == STRATEGY.world_size - 1, error), Seen()])
     except BaseException as e: return repr(e), learn.step
     return 'ended', learn.step
 
@@ -140,8 +144,9 @@ def poisoned(me):
 
 def worker(folder, names):
     "Run all cases in this group of processes and save what process 0 has."
-    with distributed() as me:
-        out, w = {}, world_size()
+    global STRATEGY
+    with distributed() as STRATEGY:
+        me, out, w = STRATEGY.rank, {}, STRATEGY.world_size
         for name in names:
             for wide in (False, True):
                 learn = train(CASES[name], wide)
@@ -150,19 +155,21 @@ def worker(folder, names):
         out['lr_find'] = train({}).lr_find(1e-3, 10., 30, plot=False)
         out['left'] = [left(me, e) for e in (CancelFit(), KeyboardInterrupt(), SystemExit(143), ValueError('no room'))]
         if w > 1: out['poisoned'] = poisoned(me)
-        check_same_on_all(dict(left=out['left'], poisoned=out.get('poisoned')))
+        STRATEGY.check_same(dict(left=out['left'], poisoned=out.get('poisoned')))
         half = torch.load(f'{folder}/half.pt', weights_only=True) if w > 1 else None
         case = dict(EVERYTHING, n_epoch=3)
         if w > 1: out['resumed'] = result(train(case, True, [LoadState(half)]))
         out['undisturbed'] = result(train(case, True))
         out['half'] = train(case, True, [StopAtStep(5)]).state_dict()
         if not me: torch.save(out, f'{folder}/{w}.pt')
+    STRATEGY = SingleProcess()
     return out
 
 
 def launch(folder, n, args):
     "This script again, in `n` processes."
-    subprocess.run([sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(n), __file__, '--worker', folder, *args], check=True)
+    start = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', str(n)]
+    subprocess.run([*start, __file__, '--worker', folder, *args], check=True)
     return torch.load(f'{folder}/{n}.pt', weights_only=False)
 
 

@@ -82,8 +82,8 @@ def describe_architecture(
     "Describe a network beyond its weights."
     lines, plain = [], (bool, int, float, str, tuple, list, types.FunctionType, types.BuiltinFunctionType, type(None))
     for name, m in model.named_modules():
-        held = {k: _describe_value(v) for k, v in vars(m).items()
-                if k[0] != '_' and k != 'training' and isinstance(v, plain)}
+        held = {k: getattr(v, '__qualname__', None) or _describe_value(v) for k, v in vars(m).items()
+                if k[0] != '_' and k != 'training' and isinstance(v, plain)}  # functions by name: they may hold weights
         tensors = [*m.named_parameters(recurse=False), *m.named_buffers(recurse=False)]
         shapes = [f'{k} {tuple(t.shape)} {t.dtype}' for k, t in tensors]
         lines.append(f'{name} {type(m).__qualname__} {sorted(held.items())} {shapes}')
