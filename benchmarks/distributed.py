@@ -132,11 +132,12 @@ def left(me, error):
     return 'ended', learn.step
 
 
-def poisoned(me):
+def poisoned():
     "A loss that is not a number in one process only."
     def loss_func(out, yb):
         loss = F.cross_entropy(out, yb)
-        return loss*float('nan') if me == 1 and torch.is_grad_enabled() and len(yb) < 20 and loss.requires_grad else loss
+        here = STRATEGY.rank == 1 and torch.is_grad_enabled() and len(yb) < 20 and loss.requires_grad
+        return loss*float('nan') if here else loss
     try: train(dict(loss_func=loss_func))
     except FloatingPointError as e: return str(e)[:30]
     return 'not noticed'
@@ -154,7 +155,7 @@ def worker(folder, names):
                 out[name, wide] = result(learn)
         out['lr_find'] = train({}).lr_find(1e-3, 10., 30, plot=False)
         out['left'] = [left(me, e) for e in (CancelFit(), KeyboardInterrupt(), SystemExit(143), ValueError('no room'))]
-        if w > 1: out['poisoned'] = poisoned(me)
+        if w > 1: out['poisoned'] = poisoned()
         STRATEGY.check_same(dict(left=out['left'], poisoned=out.get('poisoned')))
         half = torch.load(f'{folder}/half.pt', weights_only=True) if w > 1 else None
         case = dict(EVERYTHING, n_epoch=3)

@@ -12,6 +12,7 @@ from html import escape
 import torch
 
 from ..explain.interpretation import ClassificationInterpretation
+from ..explain.activations import default_layer, explain_mode
 from ..explain.methods import CAM_METHODS
 from ..hooks import layer_shapes
 from ..images import fig_to_png, plain_text
@@ -21,7 +22,9 @@ def _menu_layers(model, x, layers):
     "Names of the layers to offer, the deepest first."
     if layers is not None: return [layers] if isinstance(layers, str) else list(layers)
     shapes = layer_shapes(model, x, depth=1)
-    return [n for n,s in shapes.items() if len(s) == 4 and s[2]*s[3] > 1][::-1]
+    found = [n for n,s in shapes.items() if len(s) == 4 and s[2]*s[3] > 1][::-1]
+    with explain_mode(model, x): best = default_layer(model, x)          # of a transformer: not one of its children
+    return found if best is None or best.partition('.')[0] in found else [best]
 
 def _menu_pairs(interp):
     "What errors to look through: (text, (true, predicted)), all of them or those of one pair of classes."

@@ -53,13 +53,14 @@ def _numbers(interp, history):
     if history: rows.append(('epochs', len(history)))
     return _table(('what', 'value'), rows)
 
-def _figures(interp, model, layers, k):
+def _figures(interp, model, layers, k, reshape=None):
     "Yield the figures of the page with their headings, one at a time."
     yield 'Accuracy per class', interp.plot_accuracy_per_class()
     yield 'Confusion', interp.plot_confusion_matrix()
     yield 'Misclassified', interp.plot_misclassified(k)
     shown = ('pred', 'true', 'contrast')
-    yield 'Where it looked when it was wrong', interp.plot_cams(model, layers=layers, show=shown, k=min(k, 8))
+    yield 'Where it looked when it was wrong', interp.plot_cams(model, layers=layers, show=shown, k=min(k, 8),
+                                                                reshape=reshape)
     yield 'Highest losses', interp.plot_top_losses(k)
     yield 'Correctly classified', interp.plot_correct(k)
     yield 'Calibration', interp.plot_calibration()
@@ -73,6 +74,7 @@ def write_report(
     layers=None,            # layers of the heat maps, as in `cam`; None: the last one with a spatial output
     k:int=25,               # images in each gallery
     title:str=None,         # heading of the page; by default model and data
+    reshape=None,           # as in `cam`, for `layers` whose output is not known to be an image
 )->Path:                    # `path`
     "Write one self-contained HTML page about a trained model."
     if Path(path).suffix.lower() not in ('.html', '.htm'):
@@ -81,7 +83,7 @@ def write_report(
     title = title or f'{type(learn.model).__name__} on {it.name}'
     parts = [('In numbers', _numbers(it, learn.history))]
     if learn.history: parts.append(('Curves', _figure(plot_history(learn.history, title))))
-    parts += [(head, _figure(fig)) for head, fig in _figures(it, learn.model, layers, k)]
+    parts += [(head, _figure(fig)) for head, fig in _figures(it, learn.model, layers, k, reshape)]
     parts.append(('Most confused', _table(('true', 'predicted', 'images'), it.most_confused()[:10])))
     parts.append(('What ran where', f'<pre>{escape(show_install())}</pre>'))
     with atomic_path(path) as tmp: tmp.write_text(_page(title, parts), encoding='utf-8')

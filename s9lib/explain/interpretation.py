@@ -268,14 +268,20 @@ def explain_errors(
     layers=None,            # as in `cam`
     method:str='gradcam',   # as in `cam`
     show:tuple=('pred',),   # some of 'pred', 'true', 'contrast'
+    reshape=None,           # as in `cam`, for layers whose output is not known to be an image
+    bs:int=128,             # errors in one forward pass
 )->tuple:                   # indices (n,), {(layer, shown): maps (n,h,w) in [0,1]}, likewise which are empty
     "Map the evidence for wrong predictions, and make sure that they are this model's."
+    if len(idxs) > bs:
+        some = [slice(i, i + bs) for i in range(0, len(idxs), bs)]
+        kept, maps, empty = zip(*(explain_errors(p, idxs[s], x[s], model, layers, method, show, reshape) for s in some))
+        return np.concatenate(kept), *({k: np.concatenate([d[k] for d in ds]) for k in ds[0]} for ds in (maps, empty))
     if p.tta != 'none':
         raise ValueError(f"tta={p.tta!r}: these predictions average several views, a heat map explains one; "
                          "use from_learner(learn) without tta")
     show, device = (show,) if isinstance(show, str) else tuple(show), next(model.parameters()).device
     preds, targs = (torch.tensor(o[idxs], device=device) for o in (p.preds, p.targs))
-    results = cams(model, x.to(device), cam_targets(preds, targs, show), layers, method)
+    results = cams(model, x.to(device), cam_targets(preds, targs, show), layers, method, reshape=reshape)
     keep = same_predictions(results[0].logits, idxs, p)
     found = {(layer, s): r for layer in results[0].maps for s, r in zip(show, results)}
     maps = {(layer, s): r.maps[layer].cpu().numpy()[keep] for (layer, s), r in found.items()}
@@ -381,10 +387,11 @@ class ClassificationInterpretation(Predictions):
         layers=None,        # layer names or modules, one or a list; None: the last one with a spatial output
         method:str='gradcam',   # as in `cam`
         show:tuple=('pred',),   # classes to explain: some of 'pred', 'true', 'contrast' (pred minus true)
+        reshape=None,       # as in `cam`
     )->tuple:               # indices (n,), {(layer, shown): maps (n,h,w) in [0,1]}, likewise which are empty
         "Map the evidence for wrong predictions, and make sure that they are this model's."
         idxs = checked_errors(idxs, self)
-        return explain_errors(self, idxs, self.model_input(idxs), model, layers, method, show)
+        return explain_errors(self, idxs, self.model_input(idxs), model, layers, method, show, reshape)
 
     def plot_cams(self,
         model:torch.nn.Module,  # the model that made the predictions; left as it was
@@ -395,11 +402,12 @@ class ClassificationInterpretation(Predictions):
         k:int=6,            # at most so many errors, without effect if `idxs` is given
         by:str='confidence',    # their order: 'index', 'loss' or 'confidence'
         image_weight:float=.3,  # share of the image in the overlays; 0 shows the map alone
+        reshape=None,       # as in `cam`
     )->plt.Figure:          # rows: images; columns: the image, then one map per layer and class shown
         "Show misclassified images with heat maps of the evidence for the predicted and the true class."
         idxs, by = (self.misclassified(k, by), by) if idxs is None else (checked_errors(idxs, self), 'chosen')
         if len(idxs) == 0: return show_predictions(self, idxs, 'no misclassified image')
-        kept, maps, empty = self.error_cams(model, idxs, layers, method, show)
+        kept, maps, empty = self.error_cams(model, idxs, layers, method, show, reshape)
         ties = f', ties left out: {len(idxs) - len(kept)}' if len(kept) < len(idxs) else ''
         many = _how_many(len(kept), (~self.hits).sum(), 'misclassified', by) + ties
         if len(kept) == 0: return show_predictions(self, kept, many)
