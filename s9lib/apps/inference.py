@@ -24,6 +24,7 @@ from ..nets.zoo import build_from_spec, model_spec
 from ..train.callbacks import Callback
 from ..train.checkpoint import load_checkpoint
 from ..train.evaluator import image_batch, predict_logits
+from ..train.history import remove_unfinished
 from ..train.recipes import build_model
 from ..train.state import not_finite
 
@@ -83,7 +84,10 @@ class SaveModelCallback(Callback):
         path:str|Path,  # replaced as a whole each time
     ): self.path = Path(path)
 
-    def before_fit(self, learn): self.after_epoch(learn)
+    def before_fit(self, learn):
+        remove_unfinished(self.path)
+        self.after_epoch(learn)
+
     def after_epoch(self, learn):
         if not learn.strategy.is_main: return
         try: save_model(learn, self.path)

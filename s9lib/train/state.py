@@ -44,35 +44,44 @@ def digest(
         h.update(p if isinstance(p, bytes) else str(p).encode())
     return h.hexdigest()[:12]
 
-def _describe_value(v):
-    "Describe an argument or attribute."
+_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type(None))
+_MODULE_INTERNALS = set(vars(nn.Module()))
+_KNOWN_PACKAGES = ('torch', 'torchvision', 'timm', 's9lib', 'numpy')  # their functions keep their defaults
+
+def _describe_value(v, depth=6):
+    "Describe an argument or attribute, as deep as objects within objects go."
+    def inner(x): return _describe_value(x, depth - 1)
+    if isinstance(v, _PLAIN): return repr(v)
     if isinstance(v, (torch.Tensor, np.ndarray)): return f'{type(v).__name__} {tuple(v.shape)} {digest(v)}'
-    if isinstance(v, dict): return '{' + ', '.join(f'{k!r}: {_describe_value(x)}' for k, x in v.items()) + '}'
-    if isinstance(v, (list, tuple)): return '[' + ', '.join(map(_describe_value, v)) + ']'
-    if isinstance(v, (set, frozenset)): return '{' + ', '.join(sorted(map(_describe_value, v))) + '}'
-    if v is None or isinstance(v, (bool, int, float, complex, str, bytes, torch.dtype, torch.device)): return repr(v)
-    return describe_config(v)
+    if not depth: return type(v).__qualname__
+    if isinstance(v, dict): return '{' + ', '.join(f'{k!r}: {inner(x)}' for k, x in v.items()) + '}'
+    if isinstance(v, (list, tuple)): return '[' + ', '.join(map(inner, v)) + ']'
+    if isinstance(v, (set, frozenset)): return '{' + ', '.join(sorted(map(inner, v))) + '}'
+    return describe_config(v, depth)
 
 def _given(f):
-    "What a function closes over, or what an object holds: name -> value."
+    "What a function closes over and defaults to, or what an object holds: name -> value."
     if isinstance(f, types.FunctionType):
-        return dict(zip(f.__code__.co_freevars, (c.cell_contents for c in f.__closure__ or ())))
+        closed = dict(zip(f.__code__.co_freevars, (c.cell_contents for c in f.__closure__ or ())))
+        if f.__module__.partition('.')[0] in _KNOWN_PACKAGES: return closed
+        names = f.__code__.co_varnames[:f.__code__.co_argcount][-len(f.__defaults__):] if f.__defaults__ else ()
+        return {**dict(zip(names, f.__defaults__ or ())), **(f.__kwdefaults__ or {}), **closed}
     if isinstance(f, nn.Module):
-        held = {k: v for k, v in vars(f).items() if k[0] != '_' and k != 'training'}
+        held = {k: v for k, v in vars(f).items() if k not in _MODULE_INTERNALS}
         tensors = {**dict(f.named_parameters(recurse=False)), **dict(f.named_buffers(recurse=False))}
         return {**held, **tensors, **dict(f.named_children())}
-    held = {} if isinstance(f, (type, types.BuiltinFunctionType, types.MethodType)) else getattr(f, '__dict__', {})
-    return {k: v for k, v in held.items() if k[0] != '_'}
+    return {} if isinstance(f, (type, types.BuiltinFunctionType, types.MethodType)) else getattr(f, '__dict__', {})
 
 def describe_config(
-    f,     # a function, a `partial` of one, or an object
-)->str:    # the same for the same, in every process
+    f,            # a function, a `partial` of one, or an object
+    depth:int=6,  # how far objects within objects are described
+)->str:           # the same for the same, in every process
     "Name a function or an object with what it was given."
-    if isinstance(f, types.MethodType): return f'{describe_config(f.__self__)}.{f.__name__}'
+    if isinstance(f, types.MethodType): return f'{describe_config(f.__self__, depth)}.{f.__name__}'
     bound = isinstance(f, partial)
-    name = describe_config(f.func) if bound else getattr(f, '__qualname__', type(f).__qualname__)
-    args = list(map(_describe_value, f.args)) if bound else []
-    args += [f'{k}={_describe_value(v)}' for k, v in sorted((f.keywords if bound else _given(f)).items())]
+    name = describe_config(f.func, depth) if bound else getattr(f, '__qualname__', type(f).__qualname__)
+    args = [_describe_value(v, depth - 1) for v in f.args] if bound else []
+    args += [f'{k}={_describe_value(v, depth - 1)}' for k, v in sorted((f.keywords if bound else _given(f)).items())]
     return f"{name}({', '.join(args)})" if args else name
 
 # %% ../../nbs/train/06_state.ipynb #0a510002
@@ -80,14 +89,16 @@ def describe_architecture(
     model:nn.Module,  # any network
 )->str:               # a hash, equal for networks that compute the same from the same weights
     "Describe a network beyond its weights."
-    lines, plain = [], (bool, int, float, str, tuple, list, types.FunctionType, types.BuiltinFunctionType, type(None))
+    def held(v):  # functions and methods by name: what they hold may be weights
+        return getattr(v, '__qualname__', None) or _describe_value(v)
+    lines = []
     for name, m in model.named_modules():
-        held = {k: getattr(v, '__qualname__', None) or _describe_value(v) for k, v in vars(m).items()
-                if k[0] != '_' and k != 'training' and isinstance(v, plain)}  # functions by name: they may hold weights
-        tensors = [*m.named_parameters(recurse=False), *m.named_buffers(recurse=False)]
-        shapes = [f'{k} {tuple(t.shape)} {t.dtype}' for k, t in tensors]
-        lines.append(f'{name} {type(m).__qualname__} {sorted(held.items())} {shapes}')
+        own = {k: held(v) for k, v in vars(m).items() if k not in _MODULE_INTERNALS and not isinstance(v, nn.Module)}
+        saved, tensors = m.state_dict(), [*m.named_parameters(recurse=False), *m.named_buffers(recurse=False)]
+        shapes = [f'{k} {tuple(t.shape)} {t.dtype}' + ('' if k in saved else f' {digest(t)}') for k, t in tensors]
+        lines.append(f'{name} {type(m).__qualname__} {sorted(own.items())} {shapes}')
     return digest('\n'.join(lines))
+
 
 # %% ../../nbs/train/06_state.ipynb #4adeb2c3
 def describe_modules(
