@@ -172,6 +172,7 @@ def at_call(owner, name, kill, where=lambda *a: True):
 def is_checkpoint(p, *_): return str(p).endswith('.pt')
 def is_history(p, *_): return str(p).endswith('.csv')
 def is_lock(p, *_): return p.name == '.lock'
+def is_finished(p, *_): return p.name.startswith('epoch')
 
 
 def killed_in_worker(n, whom):
@@ -234,9 +235,6 @@ POINTS = {  # name -> (how often it is passed in a run, about; what to plant for
     'a loader worker itself, in the middle of a batch': (5, lambda learn, n: killed_in_worker(n, 'worker')),
 }
 RANDOM, ASKED = 'at a random moment', 'at a random moment, by SIGTERM: it saves and ends'
-
-
-def is_finished(p, *_): return p.name.startswith('epoch')
 
 
 def half_written(n, where=lambda *a: True):
