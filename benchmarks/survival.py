@@ -172,6 +172,7 @@ def at_call(owner, name, kill, where=lambda *a: True):
 def is_checkpoint(p, *_): return str(p).endswith('.pt')
 def is_history(p, *_): return str(p).endswith('.csv')
 def is_lock(p, *_): return p.name == '.lock'
+def is_finished(p, *_): return p.name.startswith('epoch')
 
 
 def killed_in_worker(n, whom):
@@ -234,9 +235,6 @@ POINTS = {  # name -> (how often it is passed in a run, about; what to plant for
     'a loader worker itself, in the middle of a batch': (5, lambda learn, n: killed_in_worker(n, 'worker')),
 }
 RANDOM, ASKED = 'at a random moment', 'at a random moment, by SIGTERM: it saves and ends'
-
-
-def is_finished(p, *_): return p.name.startswith('epoch')
 
 
 def half_written(n, where=lambda *a: True):
@@ -973,8 +971,7 @@ def not_numbers(tmp, say):
         p = load_model(folder/'model.safetensors')
         if not_finite(p.model.state_dict()): faults.append('the model file holds it')
         named = files[0].name if files else 'there is no checkpoint'
-        if error is None and end != truths[every]:
-            faults.append('the run ended without a word')
+        if error is None: faults.append('the run ended without a word' + ', in the same bits'*(end == truths[every]))
         if error is not None and named not in error: faults.append(f'not named: {error}')
         cases += 1
         if not faults:
@@ -1085,8 +1082,8 @@ def report_more(more):
              f'NaN, infinity or its negative was put into a weight, a bias, the momentum, a mean '
              f'or variance of a norm, or the averaged weights, after a step, before the save or after it, with a '
              f'checkpoint after each step or by the clock, {cases} cases: in {cases - len(bad)} of them neither a '
-             f'checkpoint nor the model file ever held it and the last good checkpoint was named, and {again} ended in '
-             'the bits of the undisturbed run when started again.', '']
+             f'checkpoint nor the model file held it when the run had ended with an error that names the last good '
+             f'checkpoint, and {again} ended in the bits of the undisturbed run when started again.', '']
     text += [f'- {case}: {"; ".join(faults)}' for case, faults in bad] + ['']*bool(bad)
     text += ['## Kills of a run that writes a model file', '', f'{places.total()} times SIGKILL, {runs} runs with '
              f'`CheckpointCallback(every=0)`, `CSVLogger` and `SaveModelCallback`: '
