@@ -211,7 +211,8 @@ def s9_train(
     return _exit_status(train_parser(), run, argv)
 
 # %% ../../nbs/apps/04_cli.ipynb #a91a7f23
-_SUFFIXES = {'.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.gif', '.ppm', '.pgm'}
+_SUFFIXES = {'.png', '.jpg', '.jpeg', '.jfif', '.webp', '.avif', '.heic', '.heif', '.bmp', '.tif', '.tiff', '.gif',
+             '.ppm', '.pgm'}
 
 def _found(given, out):
     "Yield (file, its name below what was given) of files, and of images in folders unless they lie in `out`."

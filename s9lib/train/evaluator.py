@@ -121,17 +121,66 @@ class SingleProcess:
     rank, world_size, is_main = 0, 1, True               # number of this process, of how many; whether it writes
     shard = None                                         # which images to load: see `Loader.batches`
 
-    def all_reduce_sum(self, t): return t                # a tensor, added up over the processes
-    def all_reduce_max(self, n): return int(n)           # an integer, the largest of all processes
-    def gather(self, batches): return batches            # results of the pieces of batches -> of whole batches
-    def barrier(self): pass                              # wait for the others
-    def raise_on_all(self): return nullcontext()         # a block that all processes leave by the error of one
-    def rank0_first(self): return nullcontext()          # a block that process 0 passes first
-    def check_same(self, what): pass                     # raise where the dict `what` differs between processes
-    def check_run(self, learn): pass                     # raise for what several processes would do differently
-    def wrap(self, net): return nullcontext(net)         # a block with the network to call in training
-    def train_batches(self, learn, start): return learn.dls.train.batches(learn.epoch, start, learn.size_at)
-    def split(self, learn, net, xb, targets): return split_batch(xb, targets, learn.grad_accum)
+    def all_reduce_sum(self,
+        t,  # a tensor, the same shape in all processes
+    ):
+        "Add up a tensor over the processes."
+        return t
+
+    def all_reduce_max(self,
+        n,  # an integer
+    )->int:
+        "Take the largest number that any process brings."
+        return int(n)
+
+    def gather(self,
+        batches,  # results of this process's piece of each batch, tuples of tensors; 0 for an empty piece
+    ):
+        "Put together the results of whole batches."
+        return batches
+
+    def barrier(self):
+        "Wait for the other processes."
+
+    def raise_on_all(self):
+        "Make a block that all processes leave by the error of one."
+        return nullcontext()
+
+    def rank0_first(self):
+        "Make a block that process 0 passes first."
+        return nullcontext()
+
+    def check_same(self,
+        what,  # a dict of plain Python
+    ):
+        "Raise where `what` differs between processes."
+
+    def check_run(self,
+        learn,  # the `Learner`
+    ):
+        "Raise for what several processes would do differently from one."
+
+    def wrap(self,
+        net,  # the network that is trained
+    ):
+        "Make a block with the network to call in training."
+        return nullcontext(net)
+
+    def train_batches(self,
+        learn,  # the `Learner`
+        start,  # number of the first batch
+    ):
+        "Give the training batches of the epoch, this process's piece of each."
+        return learn.dls.train.batches(learn.epoch, start, learn.size_at)
+
+    def split(self,
+        learn,    # the `Learner`, in the step of this batch
+        net,      # the network to call
+        xb,       # images, (n,c,h,w)
+        targets,  # [(weight, labels (n,)), …]
+    ):
+        "Cut a batch into its parts; yield (images, targets, weight of their mean loss)."
+        return split_batch(xb, targets, learn.grad_accum)
 
 # %% ../../nbs/train/03_evaluator.ipynb #9299851c
 class Evaluator:

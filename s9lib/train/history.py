@@ -173,7 +173,9 @@ def _ended(pid):
     except OSError: pass
     return False
 
-def remove_unfinished(path):
+def remove_unfinished(
+    path:Path,  # a file that is replaced as a whole each time
+)->None:
     "Delete what killed writers of `path` left beside it; `atomic_path` puts the writer's number into the name."
     for p in path.parent.glob(f'.{path.stem}.*.tmp{path.suffix}'):
         pid = p.name.removesuffix(f'.tmp{path.suffix}').rpartition('.')[2]
