@@ -55,7 +55,8 @@ def load_pets(
     lack = [p.name for p in (images, *lists.values()) if not p.exists()]
     if lack:
         fix = 'remove that folder and ' if folder.exists() else ''
-        raise ConnectionError(f"Oxford-IIIT Pet is not in {folder}, which lacks {', '.join(lack)}: {fix}pass download=True")
+        raise ConnectionError(f"Oxford-IIIT Pet is not in {folder}, which lacks {', '.join(lack)}: "
+                              f"{fix}pass download=True")
     parts = {s: _entries(f) for s, f in lists.items()}
     key = hashlib.sha256(repr((os.path.realpath(images), parts, sorted(list_files(images).files.items()))).encode())
     return read_splits(images, parts, {}, on_error='skip', key=key.hexdigest()[:24], name='Oxford-IIIT Pet')
