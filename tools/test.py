@@ -14,7 +14,8 @@ FINAL = check.finals(ROOT)
 LIMIT = 600  # seconds for one page or run
 # What the final notebook leaves in its run folder: pattern and the least number of files.
 FILES = {'history.csv': 1, 'metrics.json': 1, '*.png': 3, '*.safetensors': 1, 'checkpoints/*.pt': 1}
-WANTED = {'20_cifar10.ipynb': {'20_cifar10.html': 1, **FILES}}
+WANTED = {'20_cifar10.ipynb': {'20_cifar10.html': 1, **FILES},
+          '21_photos.ipynb': {'21_photos.html': 1, 'report.html': 1, **FILES, '*.png': 4}}
 # A page begins as a copy of a process that has imported these, seconds saved for each; on Windows it imports them anew.
 START = multiprocessing.get_context('forkserver' if os.name != 'nt' else 'spawn')
 START.set_forkserver_preload(['torch', 'torchvision', 'albumentations', 'cv2', 'matplotlib.pyplot', 'nbdev.test'])
