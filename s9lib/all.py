@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['default_device', 'set_seed', 'show_install', 'read_image', 'save_fig', 'show_image', 'show_images', 'Hooks',
            'find_layers', 'ImageData', 'train_valid_split', 'shapes_split', 'image_csv', 'image_folder', 'cifar10',
-           'cifar100', 'load_data', 'denorm', 'train_tfms', 'valid_tfms', 'DataLoaders', 'Loader', 'whitening_',
-           'resnet18', 'resnet34', 'resnet50', 'fastnet', 'count_flops', 'count_params', 'model_summary', 'winograd_',
-           'ghost_', 'create_model', 'adamw', 'Lookahead', 'muon', 'one_cycle', 'sgd', 'cutmix', 'mixup', 'Evaluator',
-           'Callback', 'EarlyStopping', 'Learner', 'CSVLogger', 'ProgressCallback', 'plot_history', 'save_metrics',
-           'load_checkpoint', 'CheckpointCallback', 'distributed', 'RECIPES', 'Recipe', 'choose_recipe', 'get_recipe',
-           'run_folder', 'run_metrics', 'run_seed', 'vision_learner', 'plot_cams', 'show_cam_on_image',
-           'ClassifierOutputTarget', 'GradCAM', 'GradCAMPlusPlus', 'HiResCAM', 'cam', 'cams', 'guided_gradcam',
-           'score_cam', 'evaluate_cams', 'ClassificationInterpretation', 'Predictor', 'SaveModelCallback', 'load_model',
-           'save_model', 'write_report', 'explore']
+           'cifar100', 'load_data', 'denorm', 'train_tfms', 'valid_tfms', 'DataLoaders', 'Loader', 'photo_data',
+           'whitening_', 'resnet18', 'resnet34', 'resnet50', 'fastnet', 'count_flops', 'count_params', 'model_summary',
+           'winograd_', 'ghost_', 'create_model', 'adamw', 'Lookahead', 'muon', 'one_cycle', 'sgd', 'cutmix', 'mixup',
+           'Evaluator', 'Callback', 'EarlyStopping', 'Learner', 'CSVLogger', 'ProgressCallback', 'plot_history',
+           'save_metrics', 'load_checkpoint', 'CheckpointCallback', 'distributed', 'RECIPES', 'Recipe', 'choose_recipe',
+           'get_recipe', 'run_folder', 'run_metrics', 'run_seed', 'photo_learner', 'vision_learner', 'plot_cams',
+           'show_cam_on_image', 'ClassifierOutputTarget', 'GradCAM', 'GradCAMPlusPlus', 'HiResCAM', 'cam', 'cams',
+           'guided_gradcam', 'score_cam', 'evaluate_cams', 'ClassificationInterpretation', 'Predictor',
+           'SaveModelCallback', 'load_model', 'save_model', 'write_report', 'explore']
 
 # %% ../nbs/19_all.ipynb #bc3f7dde
 from .core import default_device, set_seed, show_install
@@ -25,6 +25,7 @@ from .data.folder import image_csv, image_folder
 from .data.cifar import cifar10, cifar100, load_data
 from .data.transforms import denorm, train_tfms, valid_tfms
 from .data.loader import DataLoaders, Loader
+from .data.pets import photo_data
 from .nets.init import whitening_
 from .nets.resnet import resnet18, resnet34, resnet50
 from .nets.fastnet import fastnet
@@ -42,7 +43,7 @@ from .train.checkpoint import load_checkpoint
 from .train.resume import CheckpointCallback
 from .train.distributed import distributed
 from .train.recipes import choose_recipe, get_recipe, Recipe, RECIPES, run_folder, run_metrics, run_seed
-from .train.finetune import vision_learner
+from .train.finetune import photo_learner, vision_learner
 from .explain.overlay import plot_cams, show_cam_on_image
 from .explain.methods import ClassifierOutputTarget
 from .explain.cam import cam, cams, GradCAM, GradCAMPlusPlus, HiResCAM
@@ -58,12 +59,13 @@ _all_ = [
     default_device, set_seed, show_install, read_image, save_fig, show_image, show_images, Hooks,
     find_layers,
     ImageData, train_valid_split, shapes_split, image_csv, image_folder, cifar10, cifar100, load_data, denorm,
-    train_tfms, valid_tfms, DataLoaders, Loader,
+    train_tfms, valid_tfms, DataLoaders, Loader, photo_data,
     whitening_, resnet18, resnet34, resnet50, fastnet, count_flops, count_params, model_summary,
     winograd_, ghost_, create_model,
     adamw, Lookahead, muon, one_cycle, sgd, cutmix, mixup, Evaluator, Callback, EarlyStopping, Learner,
     CSVLogger, ProgressCallback, plot_history, save_metrics, load_checkpoint, CheckpointCallback,
-    distributed, RECIPES, Recipe, choose_recipe, get_recipe, run_folder, run_metrics, run_seed, vision_learner,
+    distributed, RECIPES, Recipe, choose_recipe, get_recipe, run_folder, run_metrics, run_seed,
+    photo_learner, vision_learner,
     plot_cams, show_cam_on_image, ClassifierOutputTarget, GradCAM, GradCAMPlusPlus, HiResCAM, cam,
     cams, guided_gradcam, score_cam, evaluate_cams, ClassificationInterpretation,
     Predictor, SaveModelCallback, load_model, save_model, write_report, explore,
