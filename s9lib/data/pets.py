@@ -8,16 +8,13 @@ __all__ = ['load_pets', 'photo_data']
 # %% ../../nbs/data/08_pets.ipynb #9e499f0d
 import hashlib
 import os
-import socket
-import tempfile
 from dataclasses import replace
-from http.client import HTTPException
 from pathlib import Path
 
 from torchvision.datasets import OxfordIIITPet
 
 from ..core import cache_dir
-from .cifar import load_data
+from .cifar import download_dataset, load_data, print_source
 from .folder import list_files, read_splits
 from .synthetic import shapes_split
 
@@ -26,21 +23,6 @@ def _entries(file):
     "Read a list of the data set: (photo, breed) of each line, the breed spelled as torchvision does."
     ids = [line.split()[0] for line in file.read_text().splitlines() if line and line[0] != '#']
     return [(f'{i}.jpg', i.rsplit('_', 1)[0].replace('_', ' ').title()) for i in ids]
-
-# %% ../../nbs/data/08_pets.ipynb #c7aec337
-def _download(folder):
-    "Download to a temporary folder beside `folder`, check, move in place; the timeout holds for each read."
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    old = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)
-    try:
-        with tempfile.TemporaryDirectory(dir=folder.parent) as tmp:
-            OxfordIIITPet(tmp, download=True)
-            if not folder.exists(): os.replace(Path(tmp)/folder.name, folder)
-    except (OSError, RuntimeError, HTTPException) as e:
-        raise ConnectionError(f"Oxford-IIIT Pet is not on this machine and could not be downloaded ({e}): unpack "
-                              f"images and annotations in {folder}, or point S9LIB_DATA to photos of your own") from e
-    finally: socket.setdefaulttimeout(old)
 
 # %% ../../nbs/data/08_pets.ipynb #509da5e0
 def load_pets(
@@ -51,7 +33,9 @@ def load_pets(
     folder = Path(root or cache_dir()).expanduser()/'oxford-iiit-pet'
     images, notes = folder/'images', folder/'annotations'
     lists = dict(train=notes/'trainval.txt', test=notes/'test.txt')
-    if not folder.exists() and download: _download(folder)
+    if not folder.exists() and download:
+        download_dataset(OxfordIIITPet, folder, 'Oxford-IIIT Pet', OxfordIIITPet._RESOURCES[0][0],
+                         f"unpack images and annotations in {folder}, or point S9LIB_DATA to photos of your own")
     lack = [p.name for p in (images, *lists.values()) if not p.exists()]
     if lack:
         fix = 'remove that folder and ' if folder.exists() else ''
@@ -79,6 +63,5 @@ def photo_data(
             why = str(e).split(': unpack')[0].split(': pass')[0]
             train, test = (replace(d, name='drawn shapes', source=f'{d.source}, INSTEAD of Oxford-IIIT Pet: {why}')
                            for d in shapes_split(600, 200, 96))
-    print(f'data: {train.name}, {len(train):,} training and {len(test):,} test images; {train.source}')
-    if train.skipped: print(f"data: {train.seen}: {'; '.join(train.skipped[:3])}{'; …' if train.skipped[3:] else ''}")
+    print_source(train, test)
     return train, test
