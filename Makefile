@@ -20,7 +20,7 @@ unexport MPLBACKEND PYTHONPATH PYTHONHOME PIP_USER
 $(shell [ "`cat '$(READY)' 2>/dev/null`" = '$(CURDIR)' ] && '$(PY)' -c '' 2>/dev/null || rm -f '$(READY)')
 
 .DEFAULT_GOAL := help
-.PHONY: help env train test export check readme notebooks notebook clean-notebooks addresses docs clean
+.PHONY: help env train photos test export check readme notebooks notebook clean-notebooks addresses docs clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
@@ -29,7 +29,10 @@ help:  ## list the targets
 train: $(READY)  ## train, evaluate and explain: runs nbs/20_cifar10.ipynb, leaves a folder in runs/
 	@$(PY) tools/run_notebook.py $(NB)
 
-test: $(READY)  ## all checks, every page, and the final notebook on a small data set
+photos: $(READY)  ## the same for photos of any sizes in S9LIB_DATA: runs nbs/21_photos.ipynb
+	@$(PY) tools/run_notebook.py nbs/21_photos.ipynb
+
+test: $(READY)  ## all checks, every page, and the final notebooks on a small data set
 	@$(PY) tools/test.py
 
 env: $(READY)  ## make or renew .venv only

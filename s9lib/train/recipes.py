@@ -303,8 +303,11 @@ def choose_recipe(
     train,          # `ImageData` that will be trained on
     device=None,    # `torch.device`; None: `default_device()`
     name:str=None,  # of a recipe; None: `$S9LIB_RECIPE`, else what fits the data and the device
-)->Recipe:
+)->Recipe:          # raises ValueError for images that differ in size
     "Take the recipe that is asked for, else what fits the data and the device, and say which."
+    if train.hw is None:
+        raise ValueError(f"the images of {train.name} differ in size, and recipes train images of one size: use "
+                         f"`make photos` instead of `make train`, `s9_train` without --recipe, or photo_learner")
     device, asked = device or default_device(), os.environ.get('S9LIB_RECIPE')
     if name: why = 'it was asked for'
     elif asked: name, why = asked, 'S9LIB_RECIPE says so'
