@@ -10,6 +10,10 @@ ini.read(here/'settings.ini', encoding='utf-8')
 cfg = ini['DEFAULT']
 readme = here/'README.md'
 
+extras = {k.removesuffix('_requirements'): shlex.split(v) for k, v in cfg.items() if k.endswith('_requirements')}
+extras['all'] = sorted({r for k, v in extras.items() if k not in ('dev', 'photos') for r in v})
+extras['dev'] += extras['all'] + extras['photos']  # the tests try everything
+
 setuptools.setup(
     name=cfg['lib_name'],
     version=cfg['version'],
@@ -26,7 +30,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=[cfg['lib_name'], f"{cfg['lib_name']}.*"]),
     python_requires=f">={cfg['min_python']}",
     install_requires=shlex.split(cfg['requirements']),
-    extras_require={name: shlex.split(cfg[f'{name}_requirements']) for name in ('dev', 'explore', 'timm', 'photos')},
+    extras_require=extras,
     entry_points={'console_scripts': shlex.split(cfg.get('console_scripts', '')),
                   'nbdev': [f"{cfg['lib_path']}={cfg['lib_path']}._modidx:d"]},
     zip_safe=False,
