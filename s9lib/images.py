@@ -280,6 +280,15 @@ def _decode_jpeg(buf, notes, least=0):
         notes.append(f'is damaged ({e}); decoded as far as possible')
 
 # %% ../nbs/01_images.ipynb #f16a0006
+_HEIF = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')  # brands of the photos of phones
+
+def _open_heif():
+    "Teach Pillow to open HEIC, or say what is missing."
+    if 'HEIF' in Image.OPEN: return
+    try: from pillow_heif import register_heif_opener
+    except ImportError: raise ValueError("is a HEIC photograph: pip install 's9lib[heif]' to read it") from None
+    register_heif_opener()
+
 def decode_image(
     buf:bytes,        # content of an image file
     notes:list=None,  # takes a sentence for each fault that does not keep it from being read
@@ -288,8 +297,7 @@ def decode_image(
     "Decode the bytes of an image file; a `ValueError` says why that cannot be done."
     notes = [] if notes is None else notes
     if not buf: raise ValueError('is empty (0 bytes)')
-    if buf[4:12] in (b'ftypheic', b'ftypheix', b'ftypmif1') and 'HEIF' not in Image.OPEN:
-        raise ValueError('is a HEIC photograph: pip install pillow-heif and call pillow_heif.register_heif_opener()')
+    if buf[4:8] == b'ftyp' and buf[8:12] in _HEIF: _open_heif()
     if buf[:8] == b'\x89PNG\r\n\x1a\n' and _check_png(buf) and buf[24:26] == b'\x08\x02':  # 8 bits, RGB, and no more
         im = cv2.imdecode(np.frombuffer(buf, np.uint8), cv2.IMREAD_COLOR)    # much the fastest for small ones
         if im is not None: return cv2.cvtColor(im, cv2.COLOR_BGR2RGB)

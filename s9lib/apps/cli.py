@@ -10,6 +10,7 @@ import csv
 import os
 import re
 import sys
+import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from ..nets.zoo import model_spec
 from ..train.evaluator import SingleProcess
 from ..train.finetune import photo_learner
 from ..train.history import csv_text, CSVLogger, plot_history, ProgressCallback, save_history, save_metrics
-from ..train.recipes import choose_recipe, RECIPES, run_folder, run_metrics, run_seed
+from ..train.recipes import choose_recipe, LARGE, RECIPES, run_folder, run_metrics, run_seed
 from ..train.resume import CheckpointCallback
 
 # %% ../../nbs/apps/04_cli.ipynb #1761cb4e
@@ -42,26 +43,35 @@ def _sentence(e):
 #: words of functions about their parameters -> those of the command line
 _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give --on-error skip',
                'use weights=None': 'give --weights none', 'weights=None': '--weights none',
-               'out= or S9LIB_OUT': '--out',
+               'out= or S9LIB_OUT': '--out', 'name no recipe': 'leave --recipe out',
+               'or leave it out': 'or leave the flag out', 'pass bs=': 'give --bs ', 'smaller images, size=': 'a smaller --size',
+               'more grad_accum': 'a smaller network', 'size= to resize all': '--size to resize all',
                'name one of them': 'set --recipe to one of them', 'checkpoint is missing': '--checkpoint is missing'}
 
 def _name_flags(text, options):
     "Name the flags where a message names parameters, or variables of the environment that a given flag stands for."
     for words, flags in _FLAG_WORDS.items(): text = text.replace(words, flags)
     given = '|'.join(k for k,v in options.items() if v is not None)
-    text = re.sub(rf'(?<![\w-])({given})(?==)', r'--\1', text)
+    text = re.sub(rf'(?<![\w-])({given})(?==)', lambda m: f"--{m[1].replace('_', '-')}", text)
     return re.sub(rf'S9LIB_({given.upper()})\b', lambda m: f'--{m[1].lower()}', text)
 
 # %% ../../nbs/apps/04_cli.ipynb #2631426a
 def _exit_status(parser, func, argv):
-    "Call `func` with the options of a command; say in one sentence what went wrong, and return the exit status."
+    "Call `func` with the options of a command; errors and warnings are a sentence. Return the exit status."
     options = vars(parser.parse_args(argv))
+    def warn(message, *_): print(f'{parser.prog}: {_name_flags(_sentence(message), options)}', file=sys.stderr)
+    with warnings.catch_warnings():
+        warnings.showwarning = warn                                      # a sentence, without the line of code
+        return _call(parser.prog, func, options)
+
+def _call(prog, func, options):
+    "Call `func`; say in one sentence what went wrong, and return the exit status."
     if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(line_buffering=True)  # a log is read while it grows
     try: return func(**options)
     except KeyboardInterrupt: return 130
     except (ValueError, TypeError, KeyError, FileNotFoundError) as e: status, why = 2, e
     except (OSError, RuntimeError, ArithmeticError) as e: status, why = 1, e
-    print(f"{parser.prog}: {_name_flags(_sentence(why), options)}", file=sys.stderr)
+    print(f"{prog}: {_name_flags(_sentence(why), options)}", file=sys.stderr)
     return status
 
 def _parser(prog, description, notes):
@@ -89,7 +99,7 @@ def _write_results(learn, out):
     save_history(learn.history, out/'history.csv')
     save_fig(plot_history(learn.history, title), out/'curves.png')
     save_model(learn, out/'model.safetensors')
-    write_report(learn, out/'report.html', title=title)
+    write_report(learn, out/'report.html', learn.dls.test or learn.dls.eval, title=title)
     save_metrics(run_metrics(learn), out/'metrics.json')
 
 # %% ../../nbs/apps/04_cli.ipynb #045e2a63
@@ -97,7 +107,7 @@ def is_photos(
     train,  # `ImageData`
 )->bool:
     "Whether these are photos rather than small images for the recipes: of mixed sizes, or above 96 pixels."
-    return train.hw is None or max(train.hw) > 96
+    return train.hw is None or max(train.hw) > LARGE
 
 def with_epochs(
     recipe,           # `Recipe`
@@ -105,11 +115,11 @@ def with_epochs(
     bs:int=None,      # None: as it is
 ):                    # the recipe with another number of epochs or images per step
     "Stretch a recipe: sizes and freezing keep their share of the run, rates follow the square root of the batch."
-    if epochs is not None and epochs < 1 or bs is not None and bs < 1:
-        raise ValueError(f"epochs={epochs}, bs={bs}: expected at least 1")
+    for name, value in (('epochs', epochs), ('bs', bs)):
+        if value is not None and value < 1: raise ValueError(f"{name}={value}: expected at least 1")
     longer, higher = (epochs or recipe.epochs)/recipe.epochs, ((bs or recipe.bs)/recipe.bs)**.5
     if (longer, higher) == (1, 1): return recipe
-    return replace(recipe, epochs=epochs or recipe.epochs, bs=bs or recipe.bs, min_steps=0,
+    return replace(recipe, epochs=epochs or recipe.epochs, bs=bs or recipe.bs,
                    opt_args={k: v*higher if k.startswith('lr') else v for k,v in recipe.opt_args.items()},
                    progressive_sizes=tuple((e*longer, s) for e,s in recipe.progressive_sizes),
                    freeze=tuple((m, e*longer) for m,e in recipe.freeze))
@@ -128,7 +138,7 @@ def train_run(
     epochs:int=None,   # None: as the recipe says, or what suits
     bs:int=None,       # images per step; None: as the recipe says, or what suits
     lr:float=None,     # largest learning rate in fine-tuning; None: what is usual
-    valid_pct:float=.2,    # share of each class held out, of a folder without test/ or val/
+    valid_pct:float=.2,    # share of each class held out for validation, of a folder without test/ or val/
     on_error:str='raise',  # 'skip' leaves out files that cannot be read, and lists them
 )->Path:               # folder of the run
     "Train a recipe or fine-tune a network, or go on with a run, and write its results."
@@ -136,10 +146,10 @@ def train_run(
         device, seed = default_device(device), run_seed(seed)
         with strategy.rank0_first(): train, test = load_data(data, on_error=on_error, valid_pct=valid_pct)
         named = recipe or os.environ.get('S9LIB_RECIPE')
-        if named and (model or size or lr):
+        if named and (model or size is not None or lr):
             raise ValueError(f"recipe={named!r} says which network, size and learning rate: give a recipe, or model, "
                              "size and lr, not both")
-        if model or size or (not named and is_photos(train)):
+        if model or size is not None or (not named and is_photos(train)):
             learn, fit, about = photo_learner(train, test, model, weights, size, bs, epochs, seed, device,
                                               strategy=strategy)
             name = model_spec(learn.model).arch.partition(':')[2]
@@ -194,7 +204,7 @@ def train_parser()->ArgumentParser:
     p.add_argument('--bs', type=int, help='images per step')
     p.add_argument('--lr', type=float, help='largest learning rate in fine-tuning')
     p.add_argument('--valid-pct', type=float, default=.2,
-                   help='share of each class held out, of a folder without test/ or val/; by default 0.2')
+                   help='share of each class held out for validation, of a folder without test/ or val/; by default 0.2')
     p.add_argument('--on-error', default='skip', choices=['skip', 'raise'],
                    help='leave out files that cannot be read and list them (skip, the default), or stop')
     p.add_argument('--force', action='store_true',

@@ -129,10 +129,12 @@ def _locate(where, download, **how):
 # %% ../../nbs/data/04_cifar.ipynb #5e1a90c7
 def print_source(
     train:ImageData,  # as loaded, with its source and what was skipped
-    test:ImageData,
+    test:ImageData,   # what is held out
 ):
     "Print which data were loaded, and what was left out."
-    print(f'data: {train.name}, {len(train):,} training and {len(test):,} test images; {train.source}')
+    name = 'validation' if test.split == 'valid' else 'test'
+    three = f', {len(train.valid):,} validation' if train.valid else ''
+    print(f'data: {train.name}, {len(train):,} training{three} and {len(test):,} {name} images; {train.source}')
     if train.skipped: print(f"data: {train.seen}: {'; '.join(train.skipped[:3])}{'; …' if train.skipped[3:] else ''}")
 
 # %% ../../nbs/data/04_cifar.ipynb #ae43fa6b
@@ -140,7 +142,7 @@ def load_data(
     where:str|Path=None,  # 'cifar10', 'cifar100', 'shapes', a folder or .csv; None: `$S9LIB_DATA`, CIFAR-10, or shapes
     download:bool=True,   # CIFAR may be downloaded
     **how,                # for `image_folder` and `image_csv`: on_error, valid_pct, size …
-)->tuple:                 # (train, test)
+)->tuple:                 # (train, held out): `split` of the second says whether it is test or valid
     "Load data by name or folder, and print one line that says which were used."
     where = where or os.environ.get('S9LIB_DATA') or None
     train, test = _locate(where, download, **how)

@@ -140,6 +140,8 @@ class ImageData:
     files:list|None = None        # name of each image's file, (n,), below the folder that was read
     notes:tuple = ()              # what was read though something is wrong with it, one sentence each
     seen:str = ''                 # how the files of the folder add up
+    split:str = ''                # 'valid' or 'test' where these images are held out and it is known as what
+    valid:'ImageData|None' = None # validation images that came with these, where test images did too
     stored:str = field(default='', init=False, repr=False)  # checksum kept with a cached file, see `checksum`
 
     def __post_init__(self):
@@ -248,4 +250,4 @@ def train_valid_split(
     if out.all() or not out.any():
         raise ValueError(f"valid_pct={valid_pct} of {len(data)} images leaves {int(out.sum())} to validate on: "
                          f"expected some on either side")
-    return data.subset(~out), data.subset(out)
+    return data.subset(~out), replace(data.subset(out), split='valid', valid=None)

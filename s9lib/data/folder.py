@@ -16,7 +16,7 @@ import unicodedata
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -121,13 +121,17 @@ def _same_name(c):
     "What two spellings of one class name share: Unicode form and case."
     return unicodedata.normalize('NFC', c).casefold()
 
+def _may_lack(s, parts):
+    "Whether split `s` can do without images of some classes: validation images can, beside test images."
+    return s == 'valid' and 'test' in parts
+
 def _check_classes(parts, listing, folders):
     "Find what names alone can tell; return {path: problem}."
     bad = {f: 'not in a class folder' for entries in parts.values() for f, c in entries if c is None}
     have = {s: {c for _, c in entries if c} for s, entries in parts.items()}
     every = set().union(*have.values())
     for s, classes in have.items():
-        lack = every - classes
+        lack = set() if _may_lack(s, parts) else every - classes
         bad |= {f'{folders.get(o, o)}/{c}': f'is a class that {s} does not have'
                 for c in lack for o in parts if c in have[o]}
     groups = {}
@@ -229,10 +233,10 @@ def hold_out(
 # %% ../../nbs/data/03_folder.ipynb #b7c463b7
 def entry_files(
     key:str,  # name of the entry
-)->tuple:     # paths of the images of train and of the held-out split, and of the listing that makes them valid
+)->tuple:     # paths of the images of train and of one or two held-out splits, and of the listing that makes them valid
     "Name the files of a cache entry."
     d = cache_dir()/'decoded'
-    return d/f'{key}-train.npy', d/f'{key}-test.npy', d/f'{key}.json'
+    return (*(d/f'{key}-{s}.npy' for s in ('train', 'test', 'valid')), d/f'{key}.json')
 
 def _hash(value):
     "SHA-256 of a plain value."
@@ -271,7 +275,7 @@ def save_entry(
     listing = {**listing, 'key': key, 'arrays': len(arrays), 'hashes': [_array_hash(a) for a in arrays]}
     try:
         text = json.dumps(dict(listing=listing, sha256=_hash(listing)))
-        with atomic_path(entry_files(key)[2]) as tmp: tmp.write_text(text)
+        with atomic_path(entry_files(key)[-1]) as tmp: tmp.write_text(text)
     except OSError as e:
         warnings.warn(f"{e}. The images are used, but will be read again next time", stacklevel=4)
 
@@ -363,7 +367,8 @@ def _lost_classes(kept):
     "Classes that have no image left in one of the splits."
     have = {s: {c for _, c in entries} for s, entries in kept.items()}
     return {c: f'is a class of which {s} has no image that can be read'
-            for s in have for c in set().union(*have.values()) - have[s]} if any(kept.values()) else {}
+            for s in have if not _may_lack(s, kept)
+            for c in set().union(*have.values()) - have[s]} if any(kept.values()) else {}
 
 def _read_kept(root, parts, bad, folders, size, on_error, limit, key):
     "Read what can be read and write the cache entry; arrays ([] for files) and listing, as `load_entry` gives them."
@@ -373,7 +378,7 @@ def _read_kept(root, parts, bad, folders, size, on_error, limit, key):
     bad = {**bad, **more}
     if (bad and on_error == 'raise') or (more and images):
         images = None                                                    # closes the maps: Windows keeps open files
-        for f in entry_files(key)[:2]: f.unlink(missing_ok=True)
+        for f in entry_files(key)[:-1]: f.unlink(missing_ok=True)
         if on_error == 'raise': _complain(root, bad)
         images, *_ = _read_images(root, _keep(parts, bad, folders), size, limit, key)
     kept = _keep(parts, bad, folders)
@@ -394,18 +399,24 @@ def _make_data(root, said, arrays, name, passed, found, noted, unused):
     used, skipped = sum(map(len, kept.values())), tuple(f'{f} {why}' for f, why in {**said['bad'], **noted}.items())
     seen = (f'{found:,} found: {used:,} used, {found - used:,} left out ({len(skipped):,} reasons listed); '
             f'{passed:,} hidden ones passed over' + (f"; not used: {', '.join(unused)}" if unused else ''))
-    for k, entries in enumerate(kept.values()):
+    for k, (split, entries) in enumerate(kept.items()):
         files, number = [f for f, _ in entries], {c: i for i, c in enumerate(classes)}
         pixels = arrays[k] if arrays else LazyImages([str(root/f) for f in files], [said['digests'][f] for f in files])
         source = f"{'decoded from' if arrays else 'the files of'} {_short(root)}"
         labels = np.array([number[c] for _, c in entries], np.int64)
         yield ImageData(pixels, labels, classes, None, name, source, skipped, files,
-                        tuple(f'{f} {n}' for f, n in said['notes'].items()), seen)
+                        tuple(f'{f} {n}' for f, n in said['notes'].items()), seen,
+                        split if split in ('valid', 'test') else '')
 
 # %% ../../nbs/data/03_folder.ipynb #f01d0007
+def _paired(data):
+    "Train and what is held out, of {split: `ImageData`}; of three, the validation images go with train."
+    if 'test' not in data: return data['train'], data['valid']
+    return replace(data['train'], valid=data.get('valid')), data['test']
+
 def read_splits(
     root:Path,             # folder that names are relative to
-    parts:dict,            # {'train': [(file, class), …], 'test': …}; of one split a part is held out
+    parts:dict,            # {'train': [(file, class), …], 'test': …, 'valid': …}; of one split a part is held out
     bad:dict,              # {file or class: problem} known so far
     size:int|tuple=None,   # side or (h,w) in pixels to scale and crop to; None: as they are
     on_error:str='raise',  # 'raise' or 'skip'
@@ -419,7 +430,7 @@ def read_splits(
     noted:dict=None,       # path -> why it was passed over, though nothing is wrong with it
     unused:tuple=(),       # folders beside those that are read
     limit:int=2**31,       # most bytes of pixels that are decoded at once and kept
-)->tuple:                  # `ImageData` of the training and the held-out images
+)->tuple:                  # (train, held out), as in `image_folder`
     "Read the images of some splits."
     if on_error not in ('raise', 'skip'): raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
     size = _pair(size)
@@ -429,27 +440,26 @@ def read_splits(
     if notes := data[0].notes:
         warnings.warn(f"{len(notes)} images of {_short(root)} were read though something is wrong with them: "
                       + '; '.join(notes[:3]), stacklevel=3)
-    if len(data) > 1: return data
+    if len(data) > 1: return _paired(dict(zip(said['splits'], data)))
     whole, = data
     digests, labels = [said['digests'][f] for f in whole.files], [whole.classes[y] for y in whole.labels]
     held = hold_out(digests, labels, valid_pct, seed)
     if held.all() or not held.any():
         raise ValueError(f"{root} has {len(whole)} images in {len(whole.classes)} classes, too few to hold any out: "
                          "add images, or make folders train/ and test/")
-    return whole.subset(~held), whole.subset(held)
+    return whole.subset(~held), replace(whole.subset(held), split='valid')
 
 # %% ../../nbs/data/03_folder.ipynb #a745dddb
 def image_folder(
-    path:str|Path,          # folder with one folder per class, or with train/ and test/ (or val/) that have them
+    path:str|Path,          # folder with one folder per class, or with train/ and test/ or val/ (or both) that have them
     size:int|tuple=None,    # side or (h,w) in pixels to scale and crop to; None: as they are, even if they differ
     on_error:str='raise',   # 'raise' stops at files or classes that are wrong, 'skip' lists them in `skipped`
     valid_pct:float=.2,     # share of each class held out where the folder has one split only
     seed:int=0,             # of what is held out
-)->tuple:                   # (train, held out): of val/ and test/ the test split
+)->tuple:                   # (train, held out), whose `split` is 'test' or 'valid'; with both, valid is `train.valid`
     "Read your own images, from a folder of any layout."
     root, splits = find_layout(path)
-    second = 'test' if 'test' in splits else 'valid'
-    use = {s: splits[s] for s in ('train', second) if s in splits} or {'all': ''}
+    use = {s: splits[s] for s in ('train', 'test', 'valid') if s in splits} or {'all': ''}
     listing, seen = Listing(), set()
     for f in use.values(): list_files(root, f, listing, seen)
     parts = {s: list(_entries(root, f, listing)) for s, f in use.items()}
@@ -485,7 +495,7 @@ def image_csv(
     path_col:str='path',    # name of the column with the paths
     label_col:str='label',  # name of the column with the labels
     split_col:str='split',  # name of the column with 'train', 'valid' or 'test', if there is one
-)->tuple:                   # (train, held out)
+)->tuple:                   # (train, held out), as in `image_folder`
     "Read images whose labels stand in a table."
     rows, root = _rows(table), Path(root or Path(table).parent)
     lack = [c for c in (path_col, label_col) if not rows or c not in rows[0]]
@@ -514,8 +524,7 @@ def image_csv(
                          "line for each")
     if 'all' in parts and len(parts) > 1:
         raise ValueError(f"some rows have a {split_col} and {len(parts['all'])} have none: fill it in, or leave it out")
-    second = 'test' if 'test' in parts else 'valid'
-    parts = {s: parts[s] for s in ('all', 'train', second) if s in parts}
+    parts = {s: parts[s] for s in ('all', 'train', 'test', 'valid') if s in parts}
     bad = {**bad, **_check_classes({s: [(f, c) for f, c in e if c] for s, e in parts.items()}, Listing(), {})}
     key = _key(root, size, on_error, parts, stats, bad)
     return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name)

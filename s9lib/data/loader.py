@@ -293,13 +293,22 @@ def _stats(data, tfms, photo=False):
     return known[data.name] if data.name in known else channel_stats(data)
 
 # %% ../../nbs/data/07_loader.ipynb #2338ab8d
+def _named_splits(train, test, valid_pct, seed):
+    "(train, test, valid) by the names of the splits; test or valid can be None."
+    if valid_pct and train.valid:
+        raise ValueError(f"valid_pct={valid_pct}, but {train.name} has a validation split of its own: leave valid_pct "
+                         "out")
+    if valid_pct: train, valid = train_valid_split(train, valid_pct, seed)
+    else: valid, test = (test, None) if test.split == 'valid' else (train.valid, test)
+    return replace(train, valid=None), test, valid                       # workers need no more than they load
+
 class DataLoaders:
     "Hold loaders for training and test, and for validation if some of the training data are held out."
     def __init__(
         self,
         train:Loader,             # augmented and shuffled
-        test:Loader,              # plain; to be looked at, never to choose by
-        valid:Loader=None,        # plain; held out of train, to choose by
+        test:Loader|None,         # plain; to be looked at, never to choose by; None: there is none
+        valid:Loader=None,        # plain; held out of train, to choose by; without a test split it must be there
         mean:tuple=CIFAR10_MEAN,  # what Normalize subtracts
         std:tuple=CIFAR10_STD,    # what Normalize divides by
     ):
@@ -316,12 +325,12 @@ class DataLoaders:
     def from_data(
         cls,
         train:ImageData,        # training images
-        test:ImageData,         # test images of the same classes
+        test:ImageData,         # held-out images of the same classes: test, or what their `split` says
         bs:int=None,            # batch size in training; None: 512, for photos 32; in tests up to 4 times that
         preset:str=None,        # see `train_tfms`; None: 'light', for photos 'photo'
         tfms=None,              # an `A.Compose` of one's own, instead of `preset`
         tfm_args:dict=None,     # options of `train_tfms` in place of those of `preset`: dict(pad=3)
-        valid_pct:float=0.,     # share of train held out as `valid`
+        valid_pct:float=0.,     # share of train held out as `valid`; 0: what came with train, if anything did
         seed:int=0,             # keys the split, the order and the augmentation
         device=None,            # where the batches go; None: `default_device()`
         mean:tuple=None,        # for Normalize; None: as in `tfms`, ImageNet's for photos, CIFAR's, or of train
@@ -331,7 +340,7 @@ class DataLoaders:
         **kw,                   # `mode alt_flip drop_last` of the training loader, see `Loader`
     )->'DataLoaders':
         "Make loaders from images: `train` is augmented and shuffled, the others are plain."
-        train, valid = train_valid_split(train, valid_pct, seed) if valid_pct else (train, None)
+        train, test, valid = _named_splits(train, test, valid_pct, seed)
         hw = (size, size) if isinstance(size, int) else tuple(size or train.hw or ())
         if not hw:
             raise ValueError("the images differ in size: pass size=224, or another side in pixels for the network")

