@@ -1,7 +1,6 @@
 # Two commands: `make train` and `make test`. Each makes its own environment in .venv; `make help` lists the rest.
 # Kept to what GNU make 3.81 (macOS) understands.
 VENV  ?= .venv
-NB    ?= nbs/20_cifar10.ipynb
 FINAL := nbs/20_cifar10.ipynb nbs/21_photos.ipynb
 PAGES ?= $(filter-out $(FINAL), $(shell find nbs -name '[0-9]*.ipynb' -not -path '*/.*' | sort))
 
@@ -24,12 +23,12 @@ $(shell [ "`cat '$(READY)' 2>/dev/null`" = '$(CURDIR)' ] && '$(PY)' -c '' 2>/dev
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## */\1|/p' Makefile | awk -F'|' '{ printf "  make %-16s %s\n", $$1, $$2 }'
-	@echo; echo "  make train reads S9LIB_DATA (shapes, cifar10, cifar100 or a folder), S9LIB_RECIPE, S9LIB_OUT, S9LIB_SEED, S9LIB_DEVICE, S9LIB_AMP (1: mixed precision)"
+	@echo; echo "  make train reads S9LIB_DATA (shapes, cifar10, cifar100, pets, a folder or a .csv), S9LIB_RECIPE, S9LIB_OUT, S9LIB_SEED, S9LIB_DEVICE, S9LIB_AMP (1: mixed precision)"
 
-train: $(READY)  ## train, evaluate and explain: runs nbs/20_cifar10.ipynb, leaves a folder in runs/
+train: $(READY)  ## train, evaluate and explain: runs nbs/20_cifar10.ipynb, for photos nbs/21_photos.ipynb; leaves a folder in runs/
 	@$(PY) tools/run_notebook.py $(NB)
 
-photos: $(READY)  ## the same for photos of any sizes in S9LIB_DATA: runs nbs/21_photos.ipynb
+photos: $(READY)  ## nbs/21_photos.ipynb whatever the data: photos in S9LIB_DATA, else Oxford-IIIT Pet
 	@$(PY) tools/run_notebook.py nbs/21_photos.ipynb
 
 test: $(READY)  ## all checks, every page, and the final notebooks on a small data set
@@ -51,7 +50,7 @@ notebooks: $(READY)  ## run the numbered pages again and store their outputs (PA
 	@$(PY) tools/run_notebook.py --inplace $(PAGES)
 
 notebook: $(READY)  ## run the final notebook in place and store its outputs (NB=nbs/21_photos.ipynb: another)
-	@$(PY) tools/run_notebook.py --inplace $(NB)
+	@$(PY) tools/run_notebook.py --inplace $(or $(NB),nbs/20_cifar10.ipynb)
 
 clean-notebooks: $(READY)  ## strip what is not worth storing from the notebooks (not the outputs)
 	@$(PY) -c 'from nbdev.clean import nbdev_clean; nbdev_clean()'

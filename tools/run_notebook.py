@@ -1,6 +1,7 @@
 """Run a notebook without a browser and show it on the terminal while it runs.
 
     python tools/run_notebook.py nbs/20_cifar10.ipynb           # into a run folder: notebook, HTML, what it writes
+    python tools/run_notebook.py                                # the same with the final notebook that suits $S9LIB_DATA
     python tools/run_notebook.py --inplace nbs/00_core.ipynb …  # store the outputs in the page itself, cleaned
 
 The run folder is what the notebook calls `out`, else $S9LIB_OUT, else runs/NAME. Text goes to stdout, bars and warnings
@@ -9,6 +10,7 @@ NAME.partial.ipynb of the run folder. Ctrl-C and SIGTERM interrupt the running c
 with 130 and 143; a second one ends at once.
 """
 import argparse, ast, asyncio, base64, io, json, os, re, shutil, signal, sys, tempfile
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -167,12 +169,24 @@ def run_inplace(path):
         write_whole(path, nb2str(cleaned))
     return status
 
+def suitable():
+    "The final notebook for $S9LIB_DATA: photos, of mixed sizes or large, have their own unless a recipe is named."
+    nbs, where = Path('nbs'), os.environ.get('S9LIB_DATA')
+    if where in ('pets', 'crops'): return nbs/'21_photos.ipynb'
+    if not where or where in ('shapes', 'cifar10', 'cifar100') or os.environ.get('S9LIB_RECIPE'): return nbs/'20_cifar10.ipynb'
+    from s9lib.apps.cli import is_photos
+    from s9lib.data.cifar import load_data
+    try:
+        with redirect_stdout(sys.stderr): photos = is_photos(load_data(where, on_error='skip')[0])
+    except (ValueError, OSError): photos = False  # the notebook says it in its own way
+    return nbs/('21_photos.ipynb' if photos else '20_cifar10.ipynb')
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    ap.add_argument('notebook', nargs='+', type=Path)
+    ap.add_argument('notebook', nargs='*', type=Path, help='by default the final notebook that suits $S9LIB_DATA')
     ap.add_argument('--inplace', action='store_true', help='store the outputs in the notebook itself')
     args = ap.parse_args()
-    for p in args.notebook:
+    for p in args.notebook or [suitable()]:
         if not p.is_file(): sys.exit(f'{p} does not exist: name a notebook such as nbs/20_cifar10.ipynb')
         try: status = (run_inplace if args.inplace else run)(p)
         except KeyboardInterrupt: status = 130

@@ -21,6 +21,7 @@ from .inference import load_model, save_model, SaveModelCallback
 from .report import write_report
 from ..core import atomic_path, default_device
 from ..data.cifar import load_data
+from ..data.pets import photo_data
 from ..explain.overlay import plot_cams
 from ..images import PLAIN, plain_text, save_fig
 from ..train.checkpoint import checkpoints
@@ -144,7 +145,8 @@ def train_run(
     "Train a recipe or fine-tune a network, or go on with a run, and write its results."
     with distributed(device=device) as strategy:
         device, seed = default_device(device), run_seed(seed)
-        with strategy.rank0_first(): train, test = load_data(data, on_error=on_error, valid_pct=valid_pct)
+        load = photo_data if data in ('pets', 'crops') else load_data
+        with strategy.rank0_first(): train, test = load(data, on_error=on_error, valid_pct=valid_pct)
         named = recipe or os.environ.get('S9LIB_RECIPE')
         if named and (model or size is not None or lr):
             raise ValueError(f"recipe={named!r} says which network, size and learning rate: give a recipe, or model, "
@@ -193,7 +195,7 @@ def train_parser()->ArgumentParser:
     "Make the parser of `s9_train`."
     p = _parser('s9_train', s9_train.__doc__, _TRAIN)
     p.add_argument('--recipe', help='name of the recipe; by default what fits the data and the device')
-    p.add_argument('--data', help='cifar10, cifar100, shapes, a folder of images or a CSV file; by default CIFAR-10')
+    p.add_argument('--data', help='cifar10, cifar100, shapes, pets, crops, a folder of images or a CSV file; by default CIFAR-10')
     p.add_argument('--out', help='folder of the run; by default runs/RECIPE-DATA-SEED')
     p.add_argument('--seed', type=int, help='of everything random, at least 0; by default 0')
     p.add_argument('--device', help='cpu, cuda, mps; by default the first GPU, else the CPU')
