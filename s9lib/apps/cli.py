@@ -45,7 +45,8 @@ def _sentence(e):
 _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give --on-error skip',
                'use weights=None': 'give --weights none', 'weights=None': '--weights none',
                'out= or S9LIB_OUT': '--out', 'name no recipe': 'leave --recipe out',
-               'or leave it out': 'or leave the flag out', 'pass bs=': 'give --bs ', 'smaller images, size=': 'a smaller --size',
+               'or leave it out': 'or leave the flag out', 'correct the path': 'correct --data',
+               'check the path and': 'check --data and', 'name it with path_col= or label_col=': 'rename it in the table', 'pass bs=': 'give --bs ', 'smaller images, size=': 'a smaller --size',
                'more grad_accum': 'a smaller network', 'size= to resize all': '--size to resize all',
                'name one of them': 'set --recipe to one of them', 'checkpoint is missing': '--checkpoint is missing'}
 
@@ -147,6 +148,9 @@ def train_run(
         device, seed = default_device(device), run_seed(seed)
         load = photo_data if data in ('pets', 'crops') else load_data
         with strategy.rank0_first(): train, test = load(data, on_error=on_error, valid_pct=valid_pct)
+        if len(train.classes) < 2:
+            raise ValueError(f"data={data!r} has one class, {train.classes[0]!r}: expected at least two to tell apart, "
+                             "each a folder of images")
         named = recipe or os.environ.get('S9LIB_RECIPE')
         if named and (model or size is not None or lr):
             raise ValueError(f"recipe={named!r} says which network, size and learning rate: give a recipe, or model, "

