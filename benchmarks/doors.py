@@ -46,21 +46,21 @@ def mixed(d):
         register_heif_opener()
         kinds.append('heic')
     except ImportError: print("no HEIC among the photos: pip install 's9lib[heif]'")
-    root = put(d/'photos', photos(20, ['cat', 'coffee', 'photographer', 'motorcycle']), lambda k: kinds[k % len(kinds)])
+    root = put(d/'photos', photos(15, ['cat', 'coffee', 'photographer', 'motorcycle']), lambda k: kinds[k % len(kinds)])
     im = Image.open(root/'cat/cat 01.png').convert('RGBA')
     im.putalpha(Image.linear_gradient('L').resize(im.size))
     im.save(root/'cat/cat 01.png')
     return root
 
-def classes_only(d): return put(d/'my-classes', photos(16, ['brick', 'grass', 'gravel']))
+def classes_only(d): return put(d/'my-classes', photos(12, ['brick', 'grass', 'gravel']))
 
 def train_val(d):
     root = d/'split'
-    for split, n in (('train', 18), ('val', 6)): put(root/split, photos(n, ['flower', 'rocket', 'moon'], n))
+    for split, n in (('train', 12), ('val', 6)): put(root/split, photos(n, ['flower', 'rocket', 'moon'], n))
     return root
 
 def table(d):
-    put(d/'pictures', photos(16, ['coins', 'temple', 'retina']))
+    put(d/'pictures', photos(12, ['coins', 'temple', 'retina']))
     rows = [f'pictures/{f.parent.name}/{f.name},{f.parent.name}' for f in sorted(d.glob('pictures/*/*'))]
     (d/'labels.csv').write_text('\n'.join(['path,label', *rows]))
     return d/'labels.csv'
@@ -69,18 +69,18 @@ def many(d):
     "37 classes: parts of the photos, in shades of their own."
     root, names = d/'many', [(c, tone) for tone in ((1, 1, 1), (1, .5, .5), (.5, .5, 1)) for c in PHOTOS][:37]
     for k, (c, tone) in enumerate(names):
-        for i, im in enumerate(photos(6, [c], k)[c]): save((im*tone).astype(np.uint8), root/f'class {k:02}'/f'{i}.jpg')
+        for i, im in enumerate(photos(5, [c], k)[c]): save((im*tone).astype(np.uint8), root/f'class {k:02}'/f'{i}.jpg')
     return root
 
 def twelve(d): return put(d/'twelve', photos(6, ['cat', 'rocket']))
 
 def spelled(d):
-    crops = photos(16, ['flower', 'coffee', 'brick'])
+    crops = photos(12, ['flower', 'coffee', 'brick'])
     names = {'flower': 'Blüten & Gräser', 'coffee': 'Kaffee zum Frühstück', 'brick': '煉瓦'}
     return put(d/'Meine Fotos (Köln)', {names[c]: ims for c, ims in crops.items()}, name='Bild Nº {k}')
 
 def littered(d):
-    root = put(d/'litter', photos(16, ['cat', 'astronaut', 'moon']))
+    root = put(d/'litter', photos(12, ['cat', 'astronaut', 'moon']))
     for f in ('Thumbs.db', 'cat/desktop.ini', '__MACOSX/cat/._a.jpg', 'cat/.ipynb_checkpoints/cat 00.jpg', '.Trash-1000/x.jpg'):
         (root/f).parent.mkdir(parents=True, exist_ok=True)
         (root/f).write_bytes(b'litter')

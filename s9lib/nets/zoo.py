@@ -216,7 +216,7 @@ def read_weights(
         return load_file(path)
     try: return unwrap_state(torch.load(path, map_location='cpu', weights_only=True))
     except Exception as e:
-        reason = str(e).strip().partition('\n')[0]
+        reason = str(e).strip().partition('\n')[0].partition('. ')[0]
         raise ValueError(f"{path} is no file of weights: expected a state dict saved by torch.save, or .safetensors; "
                          f"{reason}") from e
 
@@ -327,7 +327,10 @@ def _torchvision(name, num_classes, weights, kw):
         first = dict(aux_logits=False, init_weights=True, transform_input=chosen is not None) if aux else {}
         model = models.get_model(name, weights=None, num_classes=num_classes, **{**first, **kw})
     else:
-        try: chosen.get_state_dict(progress=True, check_hash=True)
+        try:
+            kept = Path(torch.hub.get_dir())/'checkpoints'/chosen.url.rpartition('/')[2]
+            if not kept.exists(): _check_reachable(chosen.url)
+            chosen.get_state_dict(progress=True, check_hash=True)
         except Exception as e: raise _unavailable(f'torchvision:{name}', chosen.url, e) from e
         model = models.get_model(name, weights=chosen, **kw)
     if aux: model.aux_logits, kw = False, dict(kw, transform_input=model.transform_input)
@@ -391,6 +394,11 @@ def _plain(kw):
                         "build the network yourself and hand the module to create_model") from e
 
 # %% ../../nbs/nets/07_zoo.ipynb #7a000029
+def _fresh_head(model, says):
+    "Draw a new head as torch does: timm's own is for a thousand classes, ten times too large for a few."
+    head = model.get_submodule(says['head'])
+    if hasattr(head, 'reset_parameters'): head.reset_parameters()
+
 def _adopted(model, num_classes, head):
     "A module that was handed over, with a head for `num_classes`."
     if head is None and hasattr(model, 's9_spec'): head = model.s9_spec.head
@@ -421,9 +429,11 @@ def create_model(
         model, says = BUILDERS[source](name, num_classes, by, _plain(kwargs))
         says['arch'] = f"{source}:{says.pop('name', name)}"
         replace_head(model, says['head'], num_classes)
+        if source == 'timm' and named and num_classes != model.pretrained_cfg.get('num_classes'): _fresh_head(model, says)
     if weights is not None and not named:
         file = isinstance(weights, (str, Path))
-        load_weights(model, read_weights(weights) if file else unwrap_state(weights), says['head'])
+        kept = load_weights(model, read_weights(weights) if file else unwrap_state(weights), says['head'])
+        if not kept and says['arch'].startswith('timm'): _fresh_head(model, says)
         says['weights'] = Path(weights).name if file else 'given'
     model.s9_spec = ModelSpec(**{**says, 'num_classes': num_classes})
     return model
