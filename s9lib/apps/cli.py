@@ -50,7 +50,8 @@ _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give 
                'is no file of weights': 'is no file of --weights', 'the weights do not fit': '--weights do not fit',
                'or model, size and lr, not both': 'or --model, --size and --lr, not both',
                'or leave it out': 'or leave the flag out', 'correct the path': 'correct --data',
-               'check the path and': 'check --data and', 'name it with path_col= or label_col=': 'rename it in the table',
+               'check the path and': 'check --data and',
+               'name it with path_col= or label_col=': 'rename it in the table',
                'pass bs=': 'give --bs ', 'smaller images, size=': 'a smaller --size',
                'more grad_accum': 'a smaller network', 'size= to resize all': '--size to resize all',
                'name one of them': 'set --recipe to one of them', 'checkpoint is missing': '--checkpoint is missing'}
@@ -204,8 +205,8 @@ def train_parser()->ArgumentParser:
     "Make the parser of `s9_train`."
     p = _parser('s9_train', s9_train.__doc__, _TRAIN)
     p.add_argument('--recipe', help='name of the recipe; by default what fits the data and the device')
-    p.add_argument('--data', help='cifar10, cifar100, shapes, pets, crops, a folder of images or a CSV file; by default '
-                                  'CIFAR-10')
+    p.add_argument('--data', help='cifar10, cifar100, shapes, pets, crops, a folder of images or a CSV file; by '
+                                  'default CIFAR-10')
     p.add_argument('--out', help='folder of the run; by default runs/RECIPE-DATA-SEED')
     p.add_argument('--seed', type=int, help='of everything random, at least 0; by default 0')
     p.add_argument('--device', help='cpu, cuda, mps; by default the first GPU, else the CPU')
