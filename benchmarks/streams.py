@@ -29,7 +29,7 @@ from s9lib.data.folder import image_folder
 from s9lib.data.loader import DataLoaders
 from s9lib.data.streams import image_dataset, image_hf, image_shards
 from s9lib.data.synthetic import shapes
-from s9lib.nets.resnet import resnet18
+from s9lib.nets.fastnet import fastnet
 from s9lib.train.callbacks import LoadState, StopAtStep
 from s9lib.train.distributed import distributed
 from s9lib.train.evaluator import SingleProcess
@@ -77,10 +77,10 @@ def train(form, box, strategy, wide=False, workers=0, cbs=()):
     set_seed(0)
     with strategy.rank0_first(): data = load(form, box)
     dls = DataLoaders.from_data(*data, size=32, bs=20, preset='photo', device='cpu', num_workers=workers)
-    net = resnet18(n_classes=len(dls.classes), width=4)
+    net = fastnet(num_classes=len(dls.classes), widths=(8, 8, 8))
     if wide:
-        net = net.double()
-        net.register_forward_pre_hook(lambda m, x: (x[0].double(),))
+        single = net.double().forward
+        net.forward = lambda x: single(x.double())
     learn = Learner(dls, net, opt_func=partial(sgd, lr=.1), strategy=strategy, cbs=list(cbs))
     learn.fit_one_cycle(2)
     return {k: v.clone() for k, v in learn.model.state_dict().items()}, learn.state_dict()
