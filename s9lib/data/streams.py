@@ -478,7 +478,7 @@ def is_stream(
     if where is None or str(where).startswith('hf:') or str(where).endswith('.tar'): return where is not None
     p = Path(where).expanduser()
     below = [d for d in p.iterdir() if d.is_dir() and not is_litter(d.name)] if p.is_dir() else []
-    return all(any(d.glob('*.tar')) for d in below or [p])               # class folders with a .tar beside are not meant
+    return all(any(d.glob('*.tar')) for d in below or [p])               # not class folders with an archive beside them
 
 def load_stream(
     where:str,  # shards (a pattern in braces or a folder), or 'hf:' and the name or path of a data set
