@@ -22,6 +22,7 @@ from .report import write_report
 from ..core import atomic_path, default_device
 from ..data.cifar import load_data
 from ..data.pets import photo_data
+from ..data.streams import is_stream, load_stream
 from ..explain.overlay import plot_cams
 from ..images import PLAIN, plain_text, save_fig
 from ..train.checkpoint import checkpoints
@@ -135,7 +136,7 @@ def with_epochs(
 # %% ../../nbs/apps/04_cli.ipynb #045e2a64
 def train_run(
     recipe:str=None,   # name of the recipe; None: `$S9LIB_RECIPE`, else what fits the data and the device
-    data:str=None,     # as in `load_data`; None: `$S9LIB_DATA`, else CIFAR-10
+    data:str=None,     # as in `load_data`, or shards, 'hf:NAME'; None: `$S9LIB_DATA`, else CIFAR-10
     out:str=None,      # folder of the run; None: `$S9LIB_OUT`, else runs/RECIPE-DATA-SEED
     seed:int=None,     # of everything random, at least 0; None: `$S9LIB_SEED`, else 0
     device:str=None,   # 'cpu', 'cuda', 'mps'; None: `default_device()`
@@ -152,10 +153,11 @@ def train_run(
     "Train a recipe or fine-tune a network, or go on with a run, and write its results."
     with distributed(device=device) as strategy:
         device, seed = default_device(device), run_seed(seed)
-        load = photo_data if data in ('pets', 'crops') else load_data
-        with strategy.rank0_first(): train, test = load(data, on_error=on_error, valid_pct=valid_pct)
+        where = data or os.environ.get('S9LIB_DATA') or None
+        load = photo_data if where in ('pets', 'crops') else load_stream if is_stream(where) else load_data
+        with strategy.rank0_first(): train, test = load(where, on_error=on_error, valid_pct=valid_pct)
         if len(train.classes) < 2:
-            raise ValueError(f"data={data!r} has one class, {train.classes[0]!r}: expected at least two to tell apart, "
+            raise ValueError(f"data={where!r} has one class, {train.classes[0]!r}: expected at least two to tell apart, "
                              "each a folder of images")
         named = recipe or os.environ.get('S9LIB_RECIPE')
         if named and (model or size is not None or lr):
@@ -191,6 +193,7 @@ examples:
   s9_train --data shapes --recipe smoke       see in a minute that everything works, without any download
   s9_train                                    CIFAR-10, with the recipe that suits this machine
   s9_train --data my/photos --out runs/mine   your own photos: a folder per class, or train/ and test/ with such folders
+  s9_train --data 'train-{{000..009}}.tar'      WebDataset shards; hf:NAME is a data set of Hugging Face
   s9_train --data labels.csv --model mobilenet_v3_small --epochs 5     a table of path,label; a network of your choice
   s9_explain photo.jpg --checkpoint runs/mine and what the network says about one more
 
@@ -205,8 +208,8 @@ def train_parser()->ArgumentParser:
     "Make the parser of `s9_train`."
     p = _parser('s9_train', s9_train.__doc__, _TRAIN)
     p.add_argument('--recipe', help='name of the recipe; by default what fits the data and the device')
-    p.add_argument('--data', help='cifar10, cifar100, shapes, pets, crops, a folder of images or a CSV file; by '
-                                  'default CIFAR-10')
+    p.add_argument('--data', help='cifar10, cifar100, shapes, pets, crops, a folder of images, a CSV file, shards '
+                                  '(a folder of .tar files or a pattern) or hf:NAME; by default CIFAR-10')
     p.add_argument('--out', help='folder of the run; by default runs/RECIPE-DATA-SEED')
     p.add_argument('--seed', type=int, help='of everything random, at least 0; by default 0')
     p.add_argument('--device', help='cpu, cuda, mps; by default the first GPU, else the CPU')

@@ -21,8 +21,8 @@ class LazyImages:
     "Give images, uint8 RGB, one at a time from files or from an array."
     dtype, ndim = np.dtype(np.uint8), 4
     def __init__(self,
-        source,            # paths of image files, or an array (n,h,w,3)
-        digests=None,      # BLAKE2 of the files' contents (16 bytes, hexadecimal), (n,); a file that changes is refused
+        source,            # paths of files, an array (n,h,w,3), or what gives bytes or arrays and has `names`
+        digests=None,      # BLAKE2 of the contents (16 bytes, hexadecimal), (n,); what changes is refused; '': unknown
         hw:tuple=None,     # (h,w) in pixels to scale and crop to; None: as they come
         least:int=0,       # shorter side in pixels that suffices, see `decode_image`
     ):
@@ -32,17 +32,23 @@ class LazyImages:
     def shape(self): return (len(self.source), *(self.hw or (None, None)), 3)
     def __len__(self): return len(self.source)
 
+    def name(self,
+        i:int,           # number of the image
+    )->str:
+        "Say which image that is."
+        return str(self.source.names[i] if hasattr(self.source, 'names') else self.source[i])
+
     def read(self,
         i:int,           # number of the image
     )->np.ndarray:       # uint8 RGB, (h,w,3)
         "Read one image."
         im = self.source[i]
-        if not isinstance(im, np.ndarray):
-            try: buf = Path(im).read_bytes()
-            except OSError as e: raise ValueError(f"{im}: {e.strerror}; it was readable before") from e
-            if self.digests and hashlib.blake2b(buf, digest_size=16).hexdigest() != self.digests[i]:
-                raise ValueError(f"{im} has changed since the folder was read: read it again, or put the file back")
-            im = decode_image(buf, None, self.least)
+        if isinstance(im, (str, Path)):
+            try: im = Path(im).read_bytes()
+            except OSError as e: raise ValueError(f"{self.name(i)}: {e.strerror}; it was readable before") from e
+        if self.digests and self.digests[i] and hashlib.blake2b(im, digest_size=16).hexdigest() != self.digests[i]:
+            raise ValueError(f"{self.name(i)} has changed since it was first read: read the data again, or put it back")
+        if isinstance(im, bytes): im = decode_image(im, None, self.least)
         return np.ascontiguousarray(im) if self.hw is None else cover_crop(im, self.hw)
 
     def __getitem__(self, i):
@@ -58,7 +64,8 @@ class LazyImages:
     )->'LazyImages':
         "Choose some images; none is read."
         rows = np.arange(len(self))[idx]
-        source = self.source[rows] if isinstance(self.source, np.ndarray) else [self.source[k] for k in rows]
+        files = isinstance(self.source, (list, tuple))
+        source = [self.source[k] for k in rows] if files else self.source[rows]
         digests = None if self.digests is None else [self.digests[k] for k in rows]
         return LazyImages(source, digests, self.hw, self.least)
 

@@ -164,11 +164,15 @@ def output_size(
     return tuple(out.shape[-2:] if isinstance(out, torch.Tensor) else out.shape[:2])
 
 # %% ../../nbs/data/07_loader.ipynb #3b4ae084
-def _check_loader(data, bs, drop_last, seed, num_workers):
-    "Refuse what cannot be loaded."
+def _check_kind(data):
+    "Refuse what is no `ImageData`."
     if not isinstance(data, ImageData):
         raise TypeError(f"data is a {type(data).__name__}: expected ImageData, as load_data() or image_folder() give; "
-                        f"wrap arrays in ImageData")
+                        f"wrap arrays in ImageData, a torch Dataset in image_dataset()")
+
+def _check_loader(data, bs, drop_last, seed, num_workers):
+    "Refuse what cannot be loaded."
+    _check_kind(data)
     if not len(data): raise ValueError("data has no images: expected at least one")
     for name, v, lo in (('bs', bs, 1), ('seed', seed, 0), ('num_workers', num_workers, 0)):
         if not isinstance(v, (int, np.integer)) or v < lo:
@@ -340,6 +344,7 @@ class DataLoaders:
         **kw,                   # `mode alt_flip drop_last` of the training loader, see `Loader`
     )->'DataLoaders':
         "Make loaders from images: `train` is augmented and shuffled, the others are plain."
+        _check_kind(train)
         train, test, valid = _named_splits(train, test, valid_pct, seed)
         hw = (size, size) if isinstance(size, int) else tuple(size or train.hw or ())
         if not hw:
