@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core import keyed_rng
-from ..images import cover_crop, decode_image
+from .cache import PhotoCache, QUALITY, scaled
+from ..images import cover_crop
 
 # %% ../../nbs/data/01_dataset.ipynb #01d70002
 class LazyImages:
@@ -25,8 +26,9 @@ class LazyImages:
         digests=None,      # BLAKE2 of the files' contents (16 bytes, hexadecimal), (n,); a file that changes is refused
         hw:tuple=None,     # (h,w) in pixels to scale and crop to; None: as they come
         least:int=0,       # shorter side in pixels that suffices, see `decode_image`
+        cache:PhotoCache=None,  # where large photos are kept at that size; None: they are decoded each time
     ):
-        self.source, self.digests, self.hw, self.least = source, digests, hw, least
+        self.source, self.digests, self.hw, self.least, self.cache = source, digests, hw, least, cache
 
     @property
     def shape(self): return (len(self.source), *(self.hw or (None, None)), 3)
@@ -37,13 +39,21 @@ class LazyImages:
     )->np.ndarray:       # uint8 RGB, (h,w,3)
         "Read one image."
         im = self.source[i]
-        if not isinstance(im, np.ndarray):
-            try: buf = Path(im).read_bytes()
-            except OSError as e: raise ValueError(f"{im}: {e.strerror}; it was readable before") from e
-            if self.digests and hashlib.blake2b(buf, digest_size=16).hexdigest() != self.digests[i]:
-                raise ValueError(f"{im} has changed since the folder was read: read it again, or put the file back")
-            im = decode_image(buf, None, self.least)
-        return np.ascontiguousarray(im) if self.hw is None else cover_crop(im, self.hw)
+        if isinstance(im, np.ndarray): return np.ascontiguousarray(im) if self.hw is None else cover_crop(im, self.hw)
+        if self.cache is None: return scaled(self.content(i), self.hw, self.least)
+        digest = self.digests[i] if self.digests else ''
+        return self.cache.read(im, lambda: self.content(i), digest, self.hw, self.least)
+
+    def content(self,
+        i:int,           # number of the image
+    )->bytes:            # of its file
+        "Read the bytes of a file, which must be those of before."
+        path = self.source[i]
+        try: buf = Path(path).read_bytes()
+        except OSError as e: raise ValueError(f"{path}: {e.strerror}; it was readable before") from e
+        if self.digests and hashlib.blake2b(buf, digest_size=16).hexdigest() != self.digests[i]:
+            raise ValueError(f"{path} has changed since the folder was read: read it again, or put the file back")
+        return buf
 
     def __getitem__(self, i):
         if isinstance(i, (int, np.integer)): return self.read(int(i))
@@ -60,14 +70,26 @@ class LazyImages:
         rows = np.arange(len(self))[idx]
         source = self.source[rows] if isinstance(self.source, np.ndarray) else [self.source[k] for k in rows]
         digests = None if self.digests is None else [self.digests[k] for k in rows]
-        return LazyImages(source, digests, self.hw, self.least)
+        return LazyImages(source, digests, self.hw, self.least, self.cache)
 
     def resized(self,
         hw:tuple=None,   # (h,w) in pixels to scale and crop to
         least:int=0,     # shorter side in pixels that suffices
+        cache:PhotoCache=None,  # where large photos are kept at that size
     )->'LazyImages':
         "Give the same images at another size."
-        return LazyImages(self.source, self.digests, hw, least)
+        return LazyImages(self.source, self.digests, hw, least, cache)
+
+    def entry_names(self)->list:  # of what `cache` may hold of these images
+        "Name the entries of the cache."
+        if self.cache is None or isinstance(self.source, np.ndarray): return []
+        digests = self.digests or ['']*len(self)
+        return [self.cache.name(f, d, self.hw, self.least) for f, d in zip(self.source, digests)]
+
+    @property
+    def recoded(self)->str:  # '' if images have the pixels of their files
+        "Say how the cache changes the pixels of large photos, be they kept or not."
+        return f'JPEG {QUALITY} at {self.least} px' if self.cache is not None and self.hw is None and self.least else ''
 
 # %% ../../nbs/data/01_dataset.ipynb #d54ce9ca
 def _check_data(images, labels, classes, masks):
