@@ -224,12 +224,13 @@ class PhotoCache:
         bar = tqdm(desc='looking through the photo cache', unit='photo', leave=False, delay=2, disable=None)
         for sub in os.scandir(self.folder) if os.path.isdir(self.folder) else ():
             for e in os.scandir(sub) if sub.is_dir() else ():
-                with suppress(OSError):
-                    s = e.stat()
-                    if not e.name.endswith('.tmp'): out.append((s.st_mtime, -(-s.st_size//_BLOCK)*_BLOCK,
-                                                                f'{sub.name}/{e.name}'))
-                    elif time.time() - s.st_mtime > 3600: os.unlink(e.path)
                 bar.update()
+                try: s = e.stat()
+                except OSError: continue                                 # another process was faster
+                size = -(-s.st_size//_BLOCK)*_BLOCK
+                if not e.name.endswith('.tmp'): out.append((s.st_mtime, size, f'{sub.name}/{e.name}'))
+                elif time.time() - s.st_mtime > 3600:
+                    with suppress(OSError): os.unlink(e.path)
         bar.close()
         return out
 

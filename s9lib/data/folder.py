@@ -161,7 +161,7 @@ def read_files(
     "Read files with threads."
     digests, bad, notes, workers = [], {}, {}, min(32, os.cpu_count() or 1)
     bar = tqdm(total=len(names), desc=f'reading {root.name}', unit='img', leave=False, mininterval=.5,
-               disable=len(names) < 2000)
+               delay=2)                                                  # large photos take their time, be they few
     def read(files): return [_read_one(root/f, hw, fit) for f in files]
     with ThreadPoolExecutor(workers) as ex, bar:
         for i in range(0, len(names), 64*workers):                       # a window of files: memory stays bounded
