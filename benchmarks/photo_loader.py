@@ -1,8 +1,8 @@
 """Images per second and memory of the photo loader beside torchvision's, on photos of about 12 and 0.2 megapixels.
 
-    pip install 's9lib[photos]'                               # photos of scikit-image and scikit-learn, to make others of
-    python benchmarks/photo_loader.py [--n 2000] [--n-large 500] [--rounds 3] [--workers 2] [--out benchmarks/results]
-    python benchmarks/photo_loader.py --n 2000 --n-large 2000 # the large ones in full: 5 GB of photos, four times as long
+    pip install 's9lib[photos]'                               # photos to make others of
+    python benchmarks/photo_loader.py [--n 2000] [--n-large 500] [--rounds 3] [--out benchmarks/results]
+    python benchmarks/photo_loader.py --n-large 2000          # in full: 4 GB of photos, four times as long
     python benchmarks/photo_loader.py --make                  # make the photos and stop
 
 The peer is what most code does: `ImageFolder`, `transforms.v2` (RandomResizedCrop, mirror, to float, normalize; on the

@@ -136,7 +136,7 @@ class PhotoCache:
         folder:str|Path=None,   # None: photos/ in `cache_dir()`
     ):
         self.limit, self.folder = parse_bytes(limit), str(Path(folder or cache_dir()/'photos').expanduser())
-        self.own, self.each = set(), 0    # names of the entries of this process's sets; bytes that one of them may take
+        self.own, self.each = set(), 0    # names of this process's entries; bytes that one may take
         self.off, self.said = False, False  # whether this process cannot write; whether it was said that all is full
 
     def __repr__(self): return f'PhotoCache({format_bytes(self.used())} of {format_bytes(self.limit)})'
