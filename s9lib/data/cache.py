@@ -190,7 +190,7 @@ class PhotoCache:
             write_entry(file, stamp, content)
         except OSError as e:
             self.off = True
-            warnings.warn(f"cannot write to the photo cache {self.folder} ({e.strerror}): large photos are decoded anew "
+            warnings.warn(f"cannot write to the photo cache {self.folder} ({e.strerror}): photos are decoded anew "
                           f"in each epoch; free some space, or set XDG_CACHE_HOME to another folder", stacklevel=2)
             return False
         return True
