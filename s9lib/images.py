@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OKABE_ITO', 'PLAIN', 'as_image', 'plain_text', 'show_image', 'get_grid', 'show_images', 'save_fig', 'fig_to_png',
-           'decode_image', 'to_rgb', 'read_image', 'cover_crop', 'crop_to_shape']
+           'image_size', 'decode_image', 'to_rgb', 'read_image', 'cover_crop', 'crop_to_shape']
 
 # %% ../nbs/01_images.ipynb #8eb6f92f
 import io
@@ -279,6 +279,13 @@ def _decode_jpeg(buf, notes, least=0):
         if 'Premature end of JPEG file' in str(e): raise ValueError('is cut off') from None
         notes.append(f'is damaged ({e}); decoded as far as possible')
 
+# %% ../nbs/01_images.ipynb #f16a0012
+def image_size(
+    buf:bytes,  # content of an image file
+)->tuple:       # (h,w) in pixels as stored, before an EXIF orientation turns them
+    "Read the size of an image from the start of its file."
+    with _quiet, _in_words(), Image.open(io.BytesIO(buf)) as im: return im.height, im.width
+
 # %% ../nbs/01_images.ipynb #f16a0006
 _HEIF = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')  # brands of the photos of phones
 
@@ -292,7 +299,7 @@ def _open_heif():
 def decode_image(
     buf:bytes,        # content of an image file
     notes:list=None,  # takes a sentence for each fault that does not keep it from being read
-    least:int=0,      # shorter side in pixels that suffices: a JPEG is then decoded at 1/2, 1/4 or 1/8; 0: full size
+    least:int=0,      # shorter side in pixels that suffices: a JPEG is then decoded at 7/8, 6/8 … 1/8; 0: full size
 )->np.ndarray:        # uint8 RGB, (h,w,3): upright, on white, the upper 8 of 16 bits
     "Decode the bytes of an image file; a `ValueError` says why that cannot be done."
     notes = [] if notes is None else notes

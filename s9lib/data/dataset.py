@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core import keyed_rng
-from ..images import cover_crop, decode_image
+from .cache import PhotoCache, QUALITY, scaled
+from ..images import cover_crop
 
 # %% ../../nbs/data/01_dataset.ipynb #01d70002
 class LazyImages:
@@ -25,12 +26,18 @@ class LazyImages:
         digests=None,      # BLAKE2 of the contents (16 bytes, hexadecimal), (n,); what changes is refused; '': unknown
         hw:tuple=None,     # (h,w) in pixels to scale and crop to; None: as they come
         least:int=0,       # shorter side in pixels that suffices, see `decode_image`
+        cache:PhotoCache=None,  # where large photos are kept at that size; None: they are decoded each time
     ):
-        self.source, self.digests, self.hw, self.least = source, digests, hw, least
+        self.source, self.digests, self.hw, self.least, self.cache = source, digests, hw, least, cache
 
     @property
     def shape(self): return (len(self.source), *(self.hw or (None, None)), 3)
     def __len__(self): return len(self.source)
+
+    @property
+    def files(self)->bool:
+        "Whether the source is a list of paths."
+        return isinstance(self.source, (list, tuple))
 
     def name(self,
         i:int,           # number of the image
@@ -42,14 +49,24 @@ class LazyImages:
         i:int,           # number of the image
     )->np.ndarray:       # uint8 RGB, (h,w,3)
         "Read one image."
+        if self.cache is None or not self.files:
+            im = self.content(i)
+            if isinstance(im, bytes): return scaled(im, self.hw, self.least)
+            return np.ascontiguousarray(im) if self.hw is None else cover_crop(im, self.hw)
+        digest = self.digests[i] if self.digests else ''
+        return self.cache.read(self.source[i], lambda: self.content(i), digest, self.hw, self.least)
+
+    def content(self,
+        i:int,           # number of the image
+    ):                   # bytes of its file, or the array that the source gives
+        "Read what the source has, which must be that of before."
         im = self.source[i]
         if isinstance(im, (str, Path)):
             try: im = Path(im).read_bytes()
             except OSError as e: raise ValueError(f"{self.name(i)}: {e.strerror}; it was readable before") from e
         if self.digests and self.digests[i] and hashlib.blake2b(im, digest_size=16).hexdigest() != self.digests[i]:
             raise ValueError(f"{self.name(i)} has changed since it was first read: read the data again, or put it back")
-        if isinstance(im, bytes): im = decode_image(im, None, self.least)
-        return np.ascontiguousarray(im) if self.hw is None else cover_crop(im, self.hw)
+        return im
 
     def __getitem__(self, i):
         if isinstance(i, (int, np.integer)): return self.read(int(i))
@@ -64,17 +81,29 @@ class LazyImages:
     )->'LazyImages':
         "Choose some images; none is read."
         rows = np.arange(len(self))[idx]
-        files = isinstance(self.source, (list, tuple))
-        source = [self.source[k] for k in rows] if files else self.source[rows]
+        source = [self.source[k] for k in rows] if self.files else self.source[rows]
         digests = None if self.digests is None else [self.digests[k] for k in rows]
-        return LazyImages(source, digests, self.hw, self.least)
+        return LazyImages(source, digests, self.hw, self.least, self.cache)
 
     def resized(self,
         hw:tuple=None,   # (h,w) in pixels to scale and crop to
         least:int=0,     # shorter side in pixels that suffices
+        cache:PhotoCache=None,  # where large photos are kept at that size
     )->'LazyImages':
         "Give the same images at another size."
-        return LazyImages(self.source, self.digests, hw, least)
+        return LazyImages(self.source, self.digests, hw, least, cache)
+
+    def entry_names(self)->list:  # of what `cache` may hold of these images
+        "Name the entries of the cache."
+        if self.cache is None or not self.files: return []
+        digests = self.digests or ['']*len(self)
+        return [self.cache.name(f, d, self.hw, self.least) for f, d in zip(self.source, digests)]
+
+    @property
+    def recoded(self)->str:  # '' if images have the pixels of their files
+        "Say how the cache changes the pixels of large photos, be they kept or not."
+        kept = self.cache is not None and self.files and self.hw is None and self.least
+        return f'JPEG {QUALITY} at {self.least} px' if kept else ''
 
 # %% ../../nbs/data/01_dataset.ipynb #d54ce9ca
 def _check_data(images, labels, classes, masks):

@@ -165,7 +165,7 @@ def read_files(
     "Read files with threads."
     digests, bad, notes, workers = [], {}, {}, min(32, os.cpu_count() or 1)
     bar = tqdm(total=len(names), desc=f'reading {root.name}', unit='img', leave=False, mininterval=.5,
-               disable=len(names) < 2000)
+               delay=2)                                                  # large photos take their time, be they few
     def read(files): return [_read_one(root/f, hw, fit) for f in files]
     with ThreadPoolExecutor(workers) as ex, bar:
         for i in range(0, len(names), 64*workers):                       # a window of files: memory stays bounded
@@ -183,6 +183,7 @@ def read_files(
     return digests, bad, notes
 
 # %% ../../nbs/data/03_folder.ipynb #76f33ef9
+_SMALL = 2**18  # most pixels of an image that is kept decoded at its own size; larger ones stay in their files
 _STRAY = .05  # share of images of another size up to which these are faults rather than the nature of the set
 
 def _uniform(root, names, limit):
@@ -192,7 +193,8 @@ def _uniform(root, names, limit):
         try: sizes[decode_image((root/f).read_bytes()).shape[:2]] += 1
         except (OSError, ValueError): continue
     hw, n = sizes.most_common(1)[0] if sizes else (None, 0)
-    return hw if n and n >= (1 - _STRAY)*sizes.total() and len(names)*hw[0]*hw[1]*3 <= limit else None
+    small = n and hw[0]*hw[1] <= _SMALL and len(names)*hw[0]*hw[1]*3 <= limit
+    return hw if small and n >= (1 - _STRAY)*sizes.total() else None
 
 def decode_files(
     root:Path,    # folder

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 
 from ..core import default_device, keyed_rng
 from .batched import BatchedPipeline
+from .cache import PhotoCache
 from .cifar import load_data
 from .dataset import CIFAR100_MEAN, CIFAR100_STD, CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD
 from .dataset import channel_stats, ImageData, LazyImages, train_valid_split
@@ -259,24 +260,27 @@ class Loader:
             x = x.contiguous(memory_format=torch.channels_last)
             y = torch.from_numpy(self.data.labels[idx]).to(self.device, non_blocking=True)
             yield (x if size is None else _resize(x, size))[:len(idx)], y
+        if cache := getattr(self.data.images, 'cache', None): cache.tidy()
 
 # %% ../../nbs/data/07_loader.ipynb #07ad0011
 def at_size(
-    data:ImageData,  # images of any size
-    hw:tuple,        # (h,w) in pixels
-)->ImageData:        # the same images, scaled to cover `hw` and cropped when they are read
+    data:ImageData,         # images of any size
+    hw:tuple,               # (h,w) in pixels
+    cache:PhotoCache=None,  # where the result is kept of large photos in files
+)->ImageData:               # the same images, scaled to cover `hw` and cropped when they are read
     "Give images at one size, for evaluation."
     if data.hw == tuple(hw): return data
     lazy = data.images if isinstance(data.images, LazyImages) else LazyImages(data.images)
-    return replace(data, images=lazy.resized(tuple(hw)), masks=None)
+    return replace(data, images=lazy.resized(tuple(hw), 0, cache), masks=None)
 
 def for_crops(
-    data:ImageData,  # images of any size
-    hw:tuple,        # (h,w) in pixels of the crops
-)->ImageData:        # the same images, decoded no larger than is needed
+    data:ImageData,         # images of any size
+    hw:tuple,               # (h,w) in pixels of the crops
+    cache:PhotoCache=None,  # where large photos are kept, re-encoded at the size that is needed
+)->ImageData:               # the same images, decoded no larger than is needed
     "Give images from which random crops are taken."
     if not isinstance(data.images, LazyImages): return data
-    return replace(data, images=data.images.resized(data.images.hw, 2*max(hw)))
+    return replace(data, images=data.images.resized(data.images.hw, 2*max(hw), cache))
 
 def choose_workers(
     data:ImageData,       # what is loaded
@@ -295,6 +299,12 @@ def _stats(data, tfms, photo=False):
     known = {'CIFAR-10': (CIFAR10_MEAN, CIFAR10_STD), 'CIFAR-100': (CIFAR100_MEAN, CIFAR100_STD)}
     if photo: return IMAGENET_MEAN, IMAGENET_STD
     return known[data.name] if data.name in known else channel_stats(data)
+
+# %% ../../nbs/data/07_loader.ipynb #07ad0013
+def _open_cache(cache, images, hw):
+    "Tell a cache what will be asked of it; about half a byte per pixel of a JPEG is more than enough."
+    lazy = [ims for ims in images if isinstance(ims, LazyImages)]
+    cache.open([name for ims in lazy for name in ims.entry_names()], max(3*hw[0]*hw[1], 3*max(hw)**2))
 
 # %% ../../nbs/data/07_loader.ipynb #2338ab8d
 def _named_splits(train, test, valid_pct, seed):
@@ -341,6 +351,7 @@ class DataLoaders:
         std:tuple=None,         # for Normalize; None: as for mean
         size:int|tuple=None,    # side or (h,w) in pixels of what the network sees; None: that of the images
         num_workers:int=None,   # worker processes; None: `choose_workers`
+        cache:str|int=None,     # most bytes kept of large photos at the size that is needed: '8GB'; None: no cache
         **kw,                   # `mode alt_flip drop_last` of the training loader, see `Loader`
     )->'DataLoaders':
         "Make loaders from images: `train` is augmented and shuffled, the others are plain."
@@ -357,13 +368,14 @@ class DataLoaders:
         if tfms is not None and tfm_args:
             raise ValueError(f"tfm_args={tfm_args} and tfms: expected one of them; put the options into the pipeline")
         tfms = tfms if tfms is not None else train_tfms(preset, hw, mean, std, **(tfm_args or {}))
-        n = choose_workers(train, num_workers)
-        dl = Loader(for_crops(train, hw), tfms, bs, True, seed=seed, device=device, num_workers=n, **kw)
+        n, cache = choose_workers(train, num_workers), None if cache is None else PhotoCache(cache)
+        dl = Loader(for_crops(train, hw, cache), tfms, bs, True, seed=seed, device=device, num_workers=n, **kw)
         if dl.hw != hw:
             raise ValueError(f"the transforms give {dl.hw[0]}x{dl.hw[1]} pixels in training, evaluation would be at "
                              f"{hw[0]}x{hw[1]}: pass size={dl.hw}")
-        plain = [d and Loader(at_size(d, hw), valid_tfms(mean, std), min(4*bs, 2000), seed=seed, device=device,
+        plain = [d and Loader(at_size(d, hw, cache), valid_tfms(mean, std), min(4*bs, 2000), seed=seed, device=device,
                               num_workers=n) for d in (test, valid)]
+        if cache is not None: _open_cache(cache, [d.data.images for d in (dl, *plain) if d], hw)
         return cls(dl, *plain, mean, std)
 
     def one_batch(self)->tuple:  # (xb, yb)

@@ -151,6 +151,7 @@ def describe_run(
         format=2, seed=learn.seed, n_epoch=learn.n_epoch,
         data=f'{learn.dls.name} {learn.checksum(t)}', n_train=len(t.data), bs=t.bs, drop_last=t.drop_last,
         shuffle=t.shuffle, loader_seed=t.seed, tfms=[str(b.tfm) for b in t.pipeline.transforms], alt_flip=t.alt_flip,
+        photo_cache=getattr(t.data.images, 'recoded', '') or 'off',
         evaluated_on=f'{learn.dls.eval_name} {learn.checksum(e)}',
         model=f'{type(m).__name__} {sum(p.numel() for p in m.parameters())}', architecture=describe_architecture(m),
         modules=describe_modules(m), loss=name(learn.loss_func), opt=name(learn.opt_func),
