@@ -15,7 +15,7 @@ from openings import source, tree
 
 FINAL = openings.FINAL
 MAY_IMPORT = {'os', 'pathlib', 's9lib'}             # what the final notebooks may import
-MAX_KB, WIDTH, PATCHED, SURFACE = 300, 120, 15, 80  # of a notebook, a line, methods with @patch, names of s9lib.all
+MAX_KB, WIDTH, PATCHED, SURFACE = 300, 120, 15, 90  # of a notebook, a line, methods with @patch, names of s9lib.all
 BASE = 'base', 'data', 'nets'
 WINGS = dict(base=(), data=('base',), nets=('base',), train=BASE, explain=BASE,  # from which folders each may import
              apps=(*BASE, 'train', 'explain'), all=(*BASE, 'train', 'explain', 'apps'))
@@ -252,6 +252,24 @@ def sidebar(root):
     order = [p for p in here if wing(root/'nbs'/p) != 'all']
     if [p for p in listed if p in order] != order: yield 'sidebar.yml: not in reading order'
 
+def site(root):
+    "What nbdev and Quarto read is true: the folder of the sources, the names in tools/docs.py, cells that import alone."
+    cfg, quarto = openings.settings(root), (root/'nbs/_quarto.yml').read_text(encoding='utf-8')
+    if f"repo-subdir: {cfg['nbs_path']}\n" not in quarto: yield '_quarto.yml: repo-subdir is not nbs_path of settings.ini'
+    docs = {n.name for n in ast.parse((root/'tools/docs.py').read_text(encoding='utf-8')).body if hasattr(n, 'name')}
+    for name in re.findall(r'tools\.docs[.:](\w+)', f"{cfg['renderer']} {cfg['procs']}"):
+        if name not in docs: yield f'settings.ini names {name}, which tools/docs.py does not have'
+    for p in pages(root):
+        for src in cells(p):  # nbdev runs every cell with an import to make the site, and none of those it builds on
+            if re.search(r'^#\s*\|\s*(export|eval:\s*false)', src, re.M) or 'nbdev_export()' in src: continue
+            nodes = [*ast.walk(ast.parse(plain(src)))]
+            if any(isinstance(n, (ast.Import, ast.ImportFrom)) for n in nodes) and \
+                    any(isinstance(n, (ast.Expr, ast.Assign)) for n in nodes):
+                yield f'{p.name}: a cell imports and does something else: {plain(src).splitlines()[-1][:60]}'
+        for out in (o for c in read(p)['cells'] for o in c.get('outputs', [])):
+            text = ''.join(out.get('data', {}).get('text/markdown', ''))
+            if re.search(r'^```[^`]*\]\(http[^`]*^```', text, re.M): yield f'{p.name}: an output has a link within code'
+
 def requirements(root):
     "Every requirement has a tested version, an exact one that very version; commands exist; the version is one."
     cfg, house, tested = openings.settings(root), modules(root), {}
@@ -268,7 +286,7 @@ def requirements(root):
         yield f"settings.ini says version {cfg['version']}, s9lib/__init__.py does not: make export"
 
 CHECKS = [editor, imports, in_step, pyflakes, conflict_markers, readme, addresses, results, stored, one_way, shape,
-          final_notebook, links, sidebar, requirements]
+          final_notebook, links, sidebar, site, requirements]
 
 def run(check, root):
     "Findings of one check; one that breaks is a finding too."

@@ -4,17 +4,17 @@
     python tools/openings.py --write   # correct them (`make addresses`)
 
 Every page opens with a cell of title and subtitle and nothing else (nbdev makes the head of the site's page of it and
-drops the rest); numbered pages go on with a badge that opens them in Colab and a hidden cell that installs the library
+drops the rest); numbered pages with code go on with a badge that opens them in Colab and a hidden cell that installs the library
 there. Colab keeps its own torch; albumentations is held at the version of constraints.txt, a newer one means something
-else. Cells that are there keep their ids and outputs.
+else. The last cell of a page exports where nbdev is there. Cells that are there keep their ids and outputs.
 """
 import configparser, hashlib, json, re, sys
 from pathlib import Path
 
 SKIP = {'.git', '.venv', 'runs', '_docs', '_proc', 'build', 'dist', '__pycache__', '.ipynb_checkpoints'}
 TITLE = re.compile(r'(# [^\n]+\n\n> [^\n]+)\n\n(.+)', re.S)
-BADGE = ('[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
-         '(https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/nbs/{page})')
+BADGE = ('<a href="https://colab.research.google.com/github/{user}/{repo}/blob/{branch}/nbs/{page}">'
+         '<img alt="Open in Colab" src="https://colab.research.google.com/assets/colab-badge.svg"></a>')
 INSTALL = """#| hide
 #| eval: false
 ! [ -e /content ] && curl -sL https://raw.githubusercontent.com/{user}/{repo}/{branch}/constraints.txt | \
@@ -23,6 +23,10 @@ pip install -q -c /tmp/constraints.txt git+https://github.com/{user}/{repo}@{bra
 DRIVE = """
 # To keep the run in your Drive: from google.colab import drive; drive.mount('/content/drive'); \
 import os; os.environ['S9LIB_OUT'] = '/content/drive/MyDrive/s9lib'"""
+END = """#| hide
+try: import nbdev; nbdev.nbdev_export()
+except ImportError: pass  # nbdev is not on Colab"""
+PROSE = '23_reading.ipynb', '24_troubleshooting.ipynb', '25_assignment.ipynb', '30_results.ipynb'  # nothing to run
 FINAL = '20_cifar10.ipynb', '21_photos.ipynb'  # the final notebooks
 
 def settings(root):
@@ -63,7 +67,9 @@ def opened(cells, page, cfg):
     if m := TITLE.fullmatch(source(cells[at])):
         cells[at] = {**cells[at], 'source': m[1].splitlines(True)}
         cells.insert(at + 1, make('markdown', page, m[2]))
-    if not Path(page).name[0].isdigit(): return cells
+    for i, c in enumerate(cells):
+        if c['cell_type'] == 'code' and 'nbdev.nbdev_export()' in source(c): cells[i] = {**c, 'source': END.splitlines(True)}
+    if not Path(page).name[0].isdigit() or page in PROSE: return cells
     for kind, text, mark in (('markdown', BADGE, 'colab-badge.svg'), ('code', INSTALL, '[ -e /content ]')):
         text = text.format(user=cfg['user'], repo=cfg['repo'], branch=cfg['branch'], page=page)
         if kind == 'code' and page in FINAL: text += DRIVE
