@@ -145,8 +145,10 @@ def to_pt2(
 )->bytes:          # a file for `torch.export.load`
     "Turn a trained network into a torch.export archive; metadata is its extra file meta.json."
     f = io.BytesIO()
-    torch.export.save(program or export_program(net), f,
-                      extra_files={'meta.json': json.dumps(export_meta(net), ensure_ascii=False)})
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        torch.export.save(program or export_program(net), f,
+                          extra_files={'meta.json': json.dumps(export_meta(net), ensure_ascii=False)})
     return f.getvalue()
 
 # %% ../../nbs/apps/05_export.ipynb #6b54a6ec
