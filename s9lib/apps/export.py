@@ -13,6 +13,7 @@ import json
 import re
 import warnings
 from argparse import ArgumentParser
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -85,17 +86,16 @@ def export_meta(
 )->dict:  # text -> text
     "Collect what the exported file says about itself."
     keep = {k: json.dumps(net.meta[k], ensure_ascii=False) for k in ('classes', 'hw', 'mean', 'std')}
-    return dict(**keep, arch=net.meta['arch'], data=str(net.meta.get('data', '')), input='uint8 RGB (n,h,w,3), any size',
-                output='probabilities (n,classes)', version=package_version('s9lib'))
+    return dict(**keep, arch=net.meta['arch'], data=str(net.meta.get('data', '')),
+                input='uint8 RGB (n,h,w,3), any size', output='probabilities (n,classes)', version=package_version('s9lib'))
 
 # %% ../../nbs/apps/05_export.ipynb #bd6389a2
 def need_onnx():  # the module onnxruntime
     "Import what ONNX needs, or say how to get it."
-    try: import onnx, onnxscript, onnxruntime
+    try: return [import_module(k) for k in ('onnx', 'onnxscript', 'onnxruntime')][-1]
     except ImportError as e:
         raise ImportError(f"{e.name} is not installed, without which no ONNX file can be written and checked: "
                           "pip install 's9lib[export]'") from None
-    return onnxruntime
 
 def _chain(e):
     "The texts of an error and its causes."
