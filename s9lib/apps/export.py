@@ -87,7 +87,8 @@ def export_meta(
     "Collect what the exported file says about itself."
     keep = {k: json.dumps(net.meta[k], ensure_ascii=False) for k in ('classes', 'hw', 'mean', 'std')}
     return dict(**keep, arch=net.meta['arch'], data=str(net.meta.get('data', '')),
-                input='uint8 RGB (n,h,w,3), any size', output='probabilities (n,classes)', version=package_version('s9lib'))
+                input='uint8 RGB (n,h,w,3), any size', output='probabilities (n,classes)',
+                version=package_version('s9lib'))
 
 # %% ../../nbs/apps/05_export.ipynb #bd6389a2
 def need_onnx():  # the module onnxruntime
