@@ -24,8 +24,8 @@ from s9lib.explain.cam import cam
 from s9lib.explain.verdict import judge_maps
 from s9lib.nets.zoo import create_model, model_spec
 
-#: photo -> ImageNet class shown in it, box (top, left, bottom, right) in parts of the middle square
-PHOTOS = {'chelsea': (285, (.05, .1, .95, .95)), 'coffee': (504, (.12, .12, .95, .82)),
+#: photo -> ImageNet class shown in it (Egyptian cat, espresso, missile), box (top, left, bottom, right) in parts of the middle square
+PHOTOS = {'chelsea': (285, (.05, .1, .95, .95)), 'coffee': (967, (.12, .12, .95, .82)),
           'rocket': (657, (.05, .42, .85, .58)), 'astronaut': (None, (.0, .25, .5, .62))}
 
 def photo(name, size):

@@ -106,6 +106,7 @@ class Explanation:
 # %% ../../nbs/apps/01_inference.ipynb #81781508
 def _class_id(name, classes):
     "Index of a class, given by its name or index."
+    if isinstance(name, (int, np.integer)) and 0 <= name < len(classes): return int(name)  # a number is an index
     if str(name) in classes: return classes.index(str(name))
     if str(name).isdecimal() and int(name) < len(classes): return int(name)
     some = ', '.join(classes[:20]) + (' …' if len(classes) > 20 else '')

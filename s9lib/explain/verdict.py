@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LEVELS', 'moved_maps', 'Judgment', 'Verdict', 'judge_maps', 'explain']
 
-# %% ../../nbs/explain/12_verdict.ipynb #ca91bcbe
+# %% ../../nbs/explain/12_verdict.ipynb #16ea2dc5
 from dataclasses import dataclass, field
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from .overlay import show_cam_on_image
 from .perturbation import auc, deletion, insertion
 from ..images import OKABE_ITO, PLAIN, plain_text
 
-# %% ../../nbs/explain/12_verdict.ipynb #dbbd0658
+# %% ../../nbs/explain/12_verdict.ipynb #34463aad
 def moved_maps(
     m:torch.Tensor,  # one map, (h,w)
     k:int=5,         # copies
@@ -35,7 +35,7 @@ def moved_maps(
         out.append(moved.flip(1) if i % 2 else moved)
     return torch.stack(out)
 
-# %% ../../nbs/explain/12_verdict.ipynb #0ef3a6ff
+# %% ../../nbs/explain/12_verdict.ipynb #59e9d6e3
 _BASELINES = ('random', 'center', 'edges')
 
 def _curves(model, xi, maps, target, n_steps, seed):
@@ -55,7 +55,7 @@ def _target_of(target, ids, i, k):
     if callable(target): return lambda out: target(out).flatten()
     return lambda out: target_scores(out, [target[i]]*k, k)[0]
 
-# %% ../../nbs/explain/12_verdict.ipynb #b277b782
+# %% ../../nbs/explain/12_verdict.ipynb #79290d1e
 #: What can be said of a map, the best first
 LEVELS = ('worth believing', 'doubtful', 'no better than chance', 'cannot be judged')
 
@@ -100,7 +100,7 @@ class Judgment:
         return (f'score {self.score:.2f}; the same heat elsewhere {self.moved.mean():.2f} ± {self.moved.std(ddof=1):.2f}, '
                 f'{others}')
 
-# %% ../../nbs/explain/12_verdict.ipynb #7e2d043f
+# %% ../../nbs/explain/12_verdict.ipynb #fa051097
 def _as_picture(x):
     "Stretch a normalised image (3,h,w) to [0,1]; one channel becomes three."
     x = x.detach().float().cpu()
@@ -157,7 +157,7 @@ class Verdict:
         plt.close(fig)
         return fig
 
-# %% ../../nbs/explain/12_verdict.ipynb #17fb8c1c
+# %% ../../nbs/explain/12_verdict.ipynb #9ede9c3a
 def judge_maps(
     model:nn.Module,    # any torch model; one that does not return logits (n,c) needs a function as target
     x:torch.Tensor,     # (n,3,h,w), normalised as in training, on the model's device
@@ -192,7 +192,7 @@ def judge_maps(
             curves[name].append((d[1:], c[1:]))
     return Verdict(x.detach(), maps, judgments, curves)
 
-# %% ../../nbs/explain/12_verdict.ipynb #2911330d
+# %% ../../nbs/explain/12_verdict.ipynb #8577ffb5
 def explain(
     model:nn.Module,         # any torch model, as in `cam`
     x:torch.Tensor,          # (n,3,h,w), normalised as in training, on the model's device
