@@ -6,7 +6,7 @@
 __all__ = ['LEVELS', 'moved_maps', 'Judgment', 'Verdict', 'judge_maps', 'explain']
 
 # %% ../../nbs/explain/12_verdict.ipynb #16ea2dc5
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +14,6 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..core import keyed_rng
 from .cam import cam, CamResult
 from .localization import baseline_maps
 from .methods import target_scores
