@@ -56,6 +56,7 @@ _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give 
                'name it with path_col= or label_col=': 'rename it in the table',
                'pass bs=': 'give --bs ', 'smaller images, size=': 'a smaller --size',
                'more grad_accum': 'a smaller network', 'size= to resize all': '--size to resize all',
+               'reshape= needs layers=: name the layer that puts out tokens': '--reshape needs --layers',
                'name one of them': 'set --recipe to one of them', 'checkpoint is missing': '--checkpoint is missing'}
 
 def _name_flags(text, options):
@@ -277,12 +278,32 @@ def _shares(e, classes, top):
     "The `top` likeliest classes of an explanation, as text."
     return ', '.join(f'{plain_text(classes[i])} {e.probs[i]:.1%}' for i in (-e.probs).argsort(kind='stable')[:top])
 
+def _bars(fig, e, classes, top):
+    "Add the `top` probabilities to a figure, as bars below its panels."
+    best = (-e.probs).argsort(kind='stable')[:top]
+    width, height = fig.get_size_inches()
+    extra = .28*len(best) + .5
+    fig.set_layout_engine('none')
+    fig.canvas.draw()
+    places = [ax.get_position() for ax in fig.axes]
+    fig.set_size_inches(width, height + extra)
+    for ax, b in zip(fig.axes, places):
+        low, high = [(v*height + extra)/(height + extra) for v in (b.y0, b.y1)]
+        ax.set_position([b.x0, low, b.width, high - low])
+    ax = fig.add_axes([.3, .3/(height + extra), .62, .28*len(best)/(height + extra)])
+    ax.barh(range(len(best)), e.probs[best], color=['tab:orange' if i == e.target else 'tab:blue' for i in best])
+    ax.set(xlim=(0, 1), ylim=(len(best) - .5, -.5))
+    ax.set_yticks(range(len(best)), [plain_text(classes[i], 24) for i in best], fontsize=8, **PLAIN)
+    ax.tick_params(labelsize=7)
+    ax.set_xlabel('probability', fontsize=7)
+
 def _draw(e, classes, top, method):
     "The figure of an explanation: the image and one map for each layer, at the size of the image."
     side = max(e.image.shape[:2])
     title = f"{_shares(e, classes, top)}\n{method} of {plain_text(classes[e.target])}"
     maps = {k + ('\nno evidence' if e.empty[k] else ''): m[None] for k,m in e.maps.items()}
     fig = plot_cams([e.image], maps, image_weight=.4, figsize=max(2.5, side/80))
+    _bars(fig, e, classes, top)
     fig.suptitle(title, fontsize=10, **PLAIN)
     return fig
 
@@ -315,6 +336,19 @@ def _explain_all(net, files, out, top, **how):
     return int(failed > 0)
 
 # %% ../../nbs/apps/04_cli.ipynb #fd2ba121
+def _reshape(text):
+    "Function for the `reshape` of `cam`, of what is said on a command line: 'HxW' for tokens, 'nhwc', or nothing."
+    if text is None or callable(text): return text
+    if text == 'nhwc': return lambda t: t.permute(0, 3, 1, 2)
+    found = re.fullmatch(r'(\d+)[x×](\d+)', text)
+    if not found: raise ValueError(f"reshape={text!r}: expected HxW, such as 14x14, for tokens, or nhwc")
+    h, w = int(found[1]), int(found[2])
+    def tokens(t):  # (n,tokens,c); those of the image are the last
+        if t.ndim != 3 or t.shape[1] < h*w:
+            raise ValueError(f"reshape={text!r}: the layer put out {tuple(t.shape)}, which holds no {h*w} tokens")
+        return t[:, t.shape[1] - h*w:].transpose(1, 2).unflatten(2, (h, w))
+    return tokens
+
 def explain_files(
     images:list,             # files, or folders that are searched for images
     checkpoint:str='',       # run folder, model.safetensors, or checkpoint
@@ -324,6 +358,7 @@ def explain_files(
     target:str=None,         # class to explain, by name or index; None: the likeliest
     top:int=3,               # how many probabilities are said, at least 1
     device:str=None,         # 'cpu', 'cuda', 'mps'; None: `default_device()`
+    reshape=None,            # how tokens of `layers` lie: 'HxW' such as '14x14', 'nhwc', or as in `cam`; None: found out
 )->int:                      # exit status: 1 if some images could not be read or written, else 0
     "Say what a trained network sees in images, and draw where it looked."
     if not checkpoint:
@@ -331,7 +366,8 @@ def explain_files(
     if top < 1: raise ValueError(f"top={top}: expected at least 1")
     net, out = load_model(checkpoint, default_device(device)), Path(out)
     files = list(find_images([images] if isinstance(images, (str, Path)) else images, out))
-    how = dict(layers=layers.replace(',', ' ').split() or None, target=target, method=method)
+    how = dict(layers=layers.replace(',', ' ').split() or None, target=target, method=method,
+               reshape=_reshape(reshape))
     net.explain(np.zeros((*net.hw, 3), np.uint8), **how)
     return _explain_all(net, files, out, top, **how)
 
@@ -358,6 +394,8 @@ def explain_parser()->ArgumentParser:
                                                        'eigengradcam or cam (default: %(default)s)')
     p.add_argument('--layers', default='',
                    help='names such as layer2,layer3; by default the last one with a spatial output')
+    p.add_argument('--reshape', help='how the output of --layers lies in the image, if that cannot be found out: HxW '
+                                     '(such as 14x14) for tokens, nhwc for channels last')
     p.add_argument('--target', help='class to explain, by name or index; by default the likeliest')
     p.add_argument('--top', type=int, default=3, help='how many probabilities are said (default: %(default)s)')
     p.add_argument('--device', help='cpu, cuda, mps; by default the first GPU, else the CPU')

@@ -48,9 +48,10 @@ class Explorer:
         interp:ClassificationInterpretation,  # the errors
         model:torch.nn.Module,                # that made them; left as it was
         layers=None,                          # names to offer, the first is shown; None: all with a spatial output
+        reshape=None,                         # as in `cam`, for `layers` whose output is not known to be an image
     ):
         import ipywidgets as w
-        self.interp, self.model = interp, model
+        self.interp, self.model, self.reshape = interp, model, reshape
         x = interp.model_input([0]).to(next(model.parameters()).device)
         def menu(text, options): return w.Dropdown(options=options, description=text, layout=w.Layout(width='22rem'))
         def row(*menus): return w.HBox(menus, layout=w.Layout(flex_flow='row wrap'))
@@ -67,7 +68,7 @@ class Explorer:
     def figure(self):  # a figure: the image, and the maps of the predicted class, the true one and their contrast
         "Draw the chosen error."
         return self.interp.plot_cams(self.model, [self.error.value], self.layer.value, self.method.value,
-                                     ('pred', 'true', 'contrast'))
+                                     ('pred', 'true', 'contrast'), reshape=self.reshape)
 
     def _refill(self, change=None):
         "Fill the list of errors for the chosen pair and order."
@@ -90,6 +91,7 @@ def explore(
     model=None,   # the model that made the predictions, if `what` is an interpretation
     layers=None,  # names of layers to offer; None: all children with a spatial output
     k:int=6,      # errors in the figure that stands in where ipywidgets is missing
+    reshape=None, # as in `cam`, for `layers` whose output is not known to be an image
 ):                # an `Explorer`, or a Figure where there are no widgets or no errors
     "Look through the errors of a classifier, by layer and method."
     is_interp = isinstance(what, ClassificationInterpretation)
@@ -99,8 +101,8 @@ def explore(
         raise ValueError("model=None: an interpretation does not hold its model; pass explore(interp, model) or "
                          "explore(learn)")
     if len(interp.misclassified()):
-        try: return Explorer(interp, model, layers)
+        try: return Explorer(interp, model, layers, reshape)
         except ImportError:
             warnings.warn("there is no ipywidgets here, so this figure cannot be operated: "
                           "pip install s9lib[explore]", stacklevel=2)
-    return interp.plot_cams(model, layers=layers, show=('pred', 'true', 'contrast'), k=k)
+    return interp.plot_cams(model, layers=layers, show=('pred', 'true', 'contrast'), k=k, reshape=reshape)

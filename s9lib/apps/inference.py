@@ -106,6 +106,7 @@ class Explanation:
 # %% ../../nbs/apps/01_inference.ipynb #81781508
 def _class_id(name, classes):
     "Index of a class, given by its name or index."
+    if isinstance(name, (int, np.integer)) and 0 <= name < len(classes): return int(name)  # a number is an index
     if str(name) in classes: return classes.index(str(name))
     if str(name).isdecimal() and int(name) < len(classes): return int(name)
     some = ', '.join(classes[:20]) + (' …' if len(classes) > 20 else '')
@@ -156,12 +157,13 @@ class Predictor:
         target=None,            # index or name of the class to explain; None: the likeliest
         method:str='gradcam',   # as in `cam`
         largest:int=1024,       # longest side of the picture in pixels
+        reshape=None,           # as in `cam`, for `layers` whose output is not known to be an image
     )->Explanation:
         "Classify an image and map the evidence for a class, at the image's own resolution."
         x = image_batch(im, self.hw, self.mean, self.std).to(self.device)
         seen = crop_to_shape(read_image(im), self.hw, largest)
         target = None if target is None else self.class_id(target)
-        r = cam(self.model, x, layers, target, method, 'max', seen.shape[:2])
+        r = cam(self.model, x, layers, target, method, 'max', seen.shape[:2], reshape)
         maps, empty = {k: m[0].cpu().numpy() for k,m in r.maps.items()}, {k: bool(e[0]) for k,e in r.empty.items()}
         return Explanation(seen, r.logits.float().softmax(1)[0].cpu().numpy(), int(r.target[0]), maps, empty)
 

@@ -7,7 +7,9 @@ __all__ = ['METRICS', 'correct_images', 'score_maps', 'CamScores', 'map_makers',
 
 # %% ../../nbs/explain/09_benchmark.ipynb #62b8497f
 import re
+import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -119,10 +121,21 @@ class CamScores:
     __repr__ = _repr_markdown_
 
 # %% ../../nbs/explain/09_benchmark.ipynb #66a58928
+def _maps(model, method, layer, reshape, x, y):
+    "Maps (n,h,w) of one layer by the name of a method, or by a function such as `score_cam`."
+    kw = {} if reshape is None else dict(reshape=reshape)
+    r = method(model, x, layer, y, **kw) if callable(method) else cam(model, x, layer, y, method, **kw)
+    return next(iter(r.maps.values()))
+
+def _best_layers(model, x, layers):
+    "Names of `layers`; None is replaced by the layer that `cam` takes by itself."
+    return [next(iter(cam(model, x[:1], method='eigencam').maps)) if l is None else l for l in layers]
+
 def map_makers(
     model,           # what is explained
     methods:list,    # names as in `cam`, or functions such as `score_cam`
-    layers:list,     # names of layers
+    layers:list,     # names of layers; None among them stands for the last that is an image, as in `cam`
+    reshape=None,    # as in `cam`
 )->dict:             # name -> function of (x, y) to maps (n,h,w); names of baselines are in brackets
     "Make everything that is compared, but the mask: baselines, an untrained copy, and `methods` at `layers`."
     out = {f'({k})': lambda x, y, k=k: baseline_maps(x, k) for k in ('random', 'center', 'edges')}
@@ -131,42 +144,59 @@ def map_makers(
         for m in (blank, model):
             for method in methods if m is model else methods[:1]:
                 name = getattr(method, '__name__', method)
-                if callable(method): f = lambda x, y, m=m, f=method, l=layer: f(m, x, l, y).maps[l]
-                else: f = lambda x, y, m=m, k=method, l=layer: cam(m, x, l, y, k).maps[l]
+                f = partial(_maps, m, method, layer, reshape)
                 out[('' if m is model else '(untrained) ') + f'{name} {layer}'] = f
     return out
 
 # %% ../../nbs/explain/09_benchmark.ipynb #de2f8512
-def _score_model(model, data, methods, layers, n, n_grids, mean, std, n_steps):
+_ONE_SIZE = 'this model takes images of one size only'
+
+def _fits(model, tiles):
+    "Tell whether `model` takes images of the size of `tiles`, as a transformer of one size does not."
+    try:
+        with eval_mode(model), torch.no_grad(): model(tiles[:1])
+    except (RuntimeError, AssertionError, ValueError): return False
+    return True
+
+def _score_model(model, data, methods, layers, n, n_grids, mean, std, n_steps, reshape):
     "Rows of one model: name -> metric -> mean; and the number of images."
     x, y, masks = correct_images(model, data, n, mean, std)
+    layers = _best_layers(model, x, layers)
+    if n_grids and len(y.unique()) < 4:
+        warnings.warn(f'no mosaics: the images that the model classifies correctly are of {len(y.unique())} classes, '
+                      'and a mosaic needs 4')
+        n_grids = 0
     tiles, cells = make_grids(x, y, n_grids) if n_grids else (None, None)
+    if n_grids and (reshape is not None or not _fits(model, tiles)):
+        warnings.warn(f'no mosaics: {"reshape= is for one size of images" if reshape is not None else _ONE_SIZE}')
+        n_grids = 0
     rows = {} if masks is None else {'(true mask)': score_maps(model, x, y, masks, masks.float(), n_steps)}
-    for name, make in map_makers(model, methods, layers).items():
+    for name, make in map_makers(model, methods, layers, reshape).items():
         rows[name] = score_maps(model, x, y, masks, make(x, y), n_steps)
         if n_grids: rows[name]['Grid'] = grid_scores(torch.stack([make(tiles, c) for c in cells.T], 1)).mean().item()
-    return rows, len(x)
+    return rows, len(x), n_grids
 
 # %% ../../nbs/explain/09_benchmark.ipynb #e11d6606
 def evaluate_cams(
     model,                                   # one model, or a list of models trained from different seeds
     data:ImageData,                          # test images, with masks if there are any
     methods=('gradcam', 'gradcam++', 'hirescam', 'layercam'),  # names as in `cam`, functions such as `score_cam`
-    layers=('layer4',),                      # names of layers, or one
+    layers=None,                             # names of layers, or one; None: the last that is an image, as in `cam`
     n:int=100,                               # images to score for each model
     mean:tuple=CIFAR10_MEAN,                 # the normalisation of the model's training, three floats
     std:tuple=CIFAR10_STD,                   # the same
     n_steps:int=8,                           # steps of the deletion and insertion curves
     n_grids:int=20,                          # mosaics of 2x2 images for each model; 0 for none
+    reshape=None,                            # as in `cam`
 )->CamScores:                                # a table; `.plot()` draws it
     "Score `methods` at `layers`: against masks, on mosaics, by perturbation, and always beside the baselines."
-    models, rows, most = model if isinstance(model, (list, tuple)) else [model], {}, 0
+    models, rows, most, grids = model if isinstance(model, (list, tuple)) else [model], {}, 0, 0
     methods = [methods] if isinstance(methods, str) or callable(methods) else list(methods)
-    layers = [layers] if isinstance(layers, str) else list(layers)
+    layers = [layers] if layers is None or isinstance(layers, str) else list(layers)
     if len(np.unique(data.labels)) < 4: n_grids = 0
     for m in models:
-        one, k = _score_model(m, data, methods, layers, n, n_grids, mean, std, n_steps)
-        most = max(most, k)
+        one, k, g = _score_model(m, data, methods, layers, n, n_grids, mean, std, n_steps, reshape)
+        most, grids = max(most, k), max(grids, g)
         for name, metrics in one.items():
             for metric, v in metrics.items(): rows.setdefault(name, {}).setdefault(metric, []).append(v)
-    return CamScores(rows, most, n_grids)
+    return CamScores(rows, most, grids)

@@ -9,7 +9,6 @@ __all__ = ['rank_pixels', 'impute', 'deletion', 'blurred', 'insertion', 'auc', '
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torchvision.transforms.functional import gaussian_blur
 
 from ..core import keyed_rng
 from ..hooks import eval_mode
@@ -58,6 +57,7 @@ def impute(
     seed:int=0,            # of the noise
 )->torch.Tensor:           # (n,c,h,w), equal to x where nothing was removed
     "Fill missing pixels with the weighted mean of their neighbours, plus noise (ROAD)."
+    if x.dtype in (torch.float16, torch.bfloat16): return impute(x.float(), removed, noise, seed).to(x.dtype)
     if removed.shape != x[:, 0].shape:
         raise ValueError(f"removed has shape {tuple(removed.shape)}, expected {tuple(x[:, 0].shape)}")
     if removed.all(2).all(1).any():
@@ -69,16 +69,29 @@ def impute(
     return torch.where(removed[:, None], filled + noise*z, x)
 
 # %% ../../nbs/explain/06_perturbation.ipynb #b79dbe70
+def _class_probs(out, target):
+    "Probability (n,) of class `target` (n,) of the logits (n,c); one logit has two classes, 0 for no and 1 for yes."
+    if not isinstance(out, torch.Tensor) or out.ndim != 2:
+        what = f'shape {tuple(out.shape)}' if isinstance(out, torch.Tensor) else f'a {type(out).__name__}'
+        raise ValueError(f"the model put out {what}, not logits (n, classes): pass target= as a function of it that "
+                         "returns (n,) scores")
+    out = out.float()
+    if out.shape[1] == 1: out = torch.cat([torch.zeros_like(out), out], 1)
+    return out.softmax(1).gather(1, target[:, None])[:, 0]
+
 def _probs(model, x, target):
-    "Softmax probability (n,) of class `target` (n,), without a trace."
-    with eval_mode(model), torch.no_grad(): return model(x).float().softmax(1).gather(1, target[:, None])[:, 0]
+    "Probability (n,) of class `target` (n,), or the scores (n,) that a function `target` chose; without a trace."
+    with eval_mode(model), torch.no_grad():
+        out = model(x)
+        return target(out).detach().float() if callable(target) else _class_probs(out, target)
 
 def _check_maps(x, maps, target):
     "Refuse maps or classes that do not belong to `x`."
     if maps.shape != x[:, 0].shape:
         raise ValueError(f"maps has shape {tuple(maps.shape)}, expected {tuple(x[:, 0].shape)}: one map per image, "
                          "at the size of the image")
-    if target.shape != x.shape[:1]: raise ValueError(f"target has shape {tuple(target.shape)}, expected ({len(x)},)")
+    if not callable(target) and target.shape != x.shape[:1]:
+        raise ValueError(f"target has shape {tuple(target.shape)}, expected ({len(x)},)")
 
 def _curve(model, start, end, maps, target, n_steps, seed):
     "Probabilities (n,n_steps+1) while pixels of `end` replace those of `start` in the order of `maps`."
@@ -93,10 +106,10 @@ def deletion(
     model:nn.Module,      # returns logits (n,c)
     x:torch.Tensor,       # (n,3,h,w), normalised
     maps:torch.Tensor,    # (n,h,w)
-    target:torch.Tensor,  # (n,) class explained
+    target,               # (n,) class explained, or a function of what the model puts out to (n,) scores
     n_steps:int=16,       # number of portions in which the pixels go
     seed:int=0,           # of the order among equal values
-)->torch.Tensor:          # (n,n_steps+1) probability of the class, from the whole image to none of it
+)->torch.Tensor:          # (n,n_steps+1) probability of the class (or score), from the whole image to none of it
     "Replace pixels by the mean colour, the most important first; low is good."
     return _curve(model, x, torch.zeros_like(x), maps, target, n_steps, seed)
 
@@ -105,17 +118,20 @@ def blurred(
     x:torch.Tensor,  # (n,3,h,w)
 )->torch.Tensor:     # (n,3,h,w)
     "Blur `x` with a Gaussian of a sixth of its side, so that little but colour is left."
-    ks = max(3, min(x.shape[2:])//2 | 1)
-    return gaussian_blur(x, [ks, ks], [ks/3, ks/3])
+    ks, c = max(3, min(x.shape[2:])//2 | 1), x.shape[1]
+    k = torch.exp(-.5*(torch.linspace(-(ks//2), ks//2, ks, device=x.device)*3/ks)**2)
+    k, pad = (k/k.sum()).to(x.dtype).expand(c, 1, 1, ks), ks//2
+    rows = F.conv2d(F.pad(x, (pad,)*4, mode='reflect'), k, groups=c)  # one axis at a time: ks times cheaper
+    return F.conv2d(rows, k.transpose(2, 3), groups=c)
 
 def insertion(
     model:nn.Module,      # returns logits (n,c)
     x:torch.Tensor,       # (n,3,h,w), normalised
     maps:torch.Tensor,    # (n,h,w)
-    target:torch.Tensor,  # (n,) class explained
+    target,               # (n,) class explained, or a function of what the model puts out to (n,) scores
     n_steps:int=16,       # number of portions in which the pixels come
     seed:int=0,           # of the order among equal values
-)->torch.Tensor:          # (n,n_steps+1) probability of the class, from the blurred image to the whole one
+)->torch.Tensor:          # (n,n_steps+1) probability of the class (or score), from the blurred image to the whole one
     "Reveal pixels over a blurred image, the most important first; high is good."
     return _curve(model, blurred(x), x, maps, target, n_steps, seed)
 
@@ -130,7 +146,7 @@ def road(
     model:nn.Module,                # returns logits (n,c)
     x:torch.Tensor,                 # (n,3,h,w), normalised
     maps:torch.Tensor,              # (n,h,w)
-    target:torch.Tensor,            # (n,) class explained
+    target,                         # as in `deletion`
     fractions:tuple=(.2, .4, .6, .8),  # parts of the pixels removed, each in (0,1)
     seed:int=0,                     # of the order among equal values and of the noise
 )->torch.Tensor:                    # (n,) in [-0.5,0.5]; high is good
