@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from ..core import default_device, set_seed
 from ..data.loader import DataLoaders, Loader
 from ..data.transforms import valid_tfms
+from ..metrics import count_confusions, metrics_summary, top_k_accuracy
 from ..nets.fastnet import fastnet
 from ..nets.init import whitening_
 from ..nets.resnet import resnet101, resnet152, resnet18, resnet34, resnet50
@@ -286,17 +287,20 @@ def get_recipe(
 def run_metrics(
     learn:Learner,  # trained
 )->dict:            # plain numbers and strings, for a JSON file
-    "Collect the result of a run: accuracy of the last epoch's weights by number of views, cost, what it was a run of."
+    "Collect the result of a run: accuracy of the last epoch's weights by number of views and class, cost, what it ran."
     dl, name, train, acc = learn.dls.eval, learn.dls.eval_name, learn.dls.train.data, learn.tta_accs()
+    probs, targs = (t.numpy() for t in learn.get_preds())
+    cm = count_confusions(targs, probs.argmax(1), len(learn.dls.classes))
+    top5 = {f'{name}_top5_acc': top_k_accuracy(probs, targs, 5)} if probs.shape[1] > 5 else {}
     fewer = learn.device.type == 'cpu' and not learn.amp and not learn.compile  # where Winograd's method applies
     r = learn.recipe
     cost = {'flops': r.flops(train), 'flops_done': r.flops(train, fewer)} if r else {}
     return {'recipe': r.name if r else 'finetune', 'data': learn.dls.name, 'source': dl.data.source, 'seed': learn.seed,
             'epochs': learn.epoch, 'n_train': len(train), f'n_{name}': len(dl.data),
-            f'{name}_acc': acc['none'], f'{name}_acc_flip': acc['flip'], f'{name}_acc_six': acc['six'],
+            f'{name}_acc': acc['none'], f'{name}_acc_flip': acc['flip'], f'{name}_acc_six': acc['six'], **top5,
             'train_seconds': sum(r['seconds'] for r in learn.history),
             **cost, 'parameters': count_params(learn.model), 'device': str(learn.device), 'precision': learn.precision,
-            'threads': torch.get_num_threads(), 'torch': torch.__version__}
+            'threads': torch.get_num_threads(), 'torch': torch.__version__, **metrics_summary(cm, learn.dls.classes)}
 
 # %% ../../nbs/train/13_recipes.ipynb #76a90514
 def choose_recipe(
