@@ -37,9 +37,10 @@ def _text(s):
 # %% ../../nbs/apps/02_report.ipynb #f11c5787
 _STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#222}
 h2{margin-top:2.5rem}p{max-width:44rem}div{overflow-x:auto}summary{cursor:pointer;margin:.6rem 0}
-img{max-width:100%;height:auto}h1,td:first-child{overflow-wrap:anywhere}td{font-variant-numeric:tabular-nums}
+img{max-width:100%;height:auto}h1,td{overflow-wrap:anywhere}td{font-variant-numeric:tabular-nums}
+td:first-child{min-width:8rem}td,th:not(:first-child){min-width:3.2rem}
 table{border-collapse:collapse}
-td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}
+td,th{padding:.2rem .6rem .2rem 0;text-align:left;border-bottom:1px solid #ddd}
 pre{overflow-x:auto;background:#f5f5f5;padding:1rem;font-size:13px}"""
 
 def _page(title, parts):
@@ -89,7 +90,7 @@ def _classes(interp, most=25):
     return _text(f'The {most} lowest of {len(rows):,}.') + _table(head, rows[:most]) \
         + f'<details>{more}{_table(head, rows[most:])}</details>'
 
-# %% ../../nbs/apps/02_report.ipynb #060f3871
+# %% ../../nbs/apps/02_report.ipynb #caeaede8
 def _figures(interp, model, layers=None, k=25, reshape=None):
     "Yield the figures of the page, each with its heading and how it is read, one at a time."
     yield ('Accuracy per class', 'The share of each class predicted right, worst on top; the bar is the range in which '

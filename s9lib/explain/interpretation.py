@@ -61,7 +61,7 @@ def plot_confusion(
         ax.text(p, t, cm[t, p], ha='center', va='center', fontsize=6 if small else 8, color='black' if dark else 'white')
     return ax
 
-# %% ../../nbs/explain/11_interpretation.ipynb #daa3afee
+# %% ../../nbs/explain/11_interpretation.ipynb #4de10b07
 def confused_block(
     cm:np.ndarray,  # counts (c,c): row true, column predicted
     k:int=10,       # at most so many classes, at least 2
