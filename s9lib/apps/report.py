@@ -64,7 +64,8 @@ def _calibrated(learn, interp):
 def _numbers(interp, history, calibrated=()):
     "The table at the top of the page."
     s = interp.summary()
-    rows = [('data', f'{interp.name}, {len(interp.data):,} images: {interp.data.source}'), ('accuracy', f"{s['acc']:.2%}")]
+    rows = [('data', f'{interp.name}, {len(interp.data):,} images: {interp.data.source}'),
+            ('accuracy', f"{s['acc']:.2%}")]
     if 'top5_acc' in s: rows.append(('right class among the first 5', f"{s['top5_acc']:.2%}"))
     for how in ('macro', 'weighted'):
         three = ' · '.join(f"{s[f'{how}_{k}'] or 0:.4f}" for k in ('precision', 'recall', 'f1'))
@@ -77,7 +78,8 @@ def _numbers(interp, history, calibrated=()):
 
 def _names(names, most=10):
     "The first names, and how many more there are."
-    return ', '.join(plain_text(n) for n in names[:most]) + (f' and {len(names) - most:,} more' if len(names) > most else '')
+    more = f' and {len(names) - most:,} more' if len(names) > most else ''
+    return ', '.join(plain_text(n) for n in names[:most]) + more
 
 def _classes(interp, most=25):
     "The table of classes, lowest F1 first; of many the worst are shown and the others fold out."
@@ -90,7 +92,7 @@ def _classes(interp, most=25):
     return _text(f'The {most} lowest of {len(rows):,}.') + _table(head, rows[:most]) \
         + f'<details>{more}{_table(head, rows[most:])}</details>'
 
-# %% ../../nbs/apps/02_report.ipynb #caeaede8
+# %% ../../nbs/apps/02_report.ipynb #e93fa300
 def _figures(interp, model, layers=None, k=25, reshape=None):
     "Yield the figures of the page, each with its heading and how it is read, one at a time."
     yield ('Accuracy per class', 'The share of each class predicted right, worst on top; the bar is the range in which '
@@ -102,8 +104,8 @@ def _figures(interp, model, layers=None, k=25, reshape=None):
                interp.plot_most_confused())
     yield ('Misclassified', 'Above each image: prediction and truth with the probability it gave them, and its number.',
            interp.plot_misclassified(k))
-    yield ('Where it looked when it was wrong', 'Warm colors mark what spoke for the predicted class, for the true one, '
-           'and for the one against the other.',
+    yield ('Where it looked when it was wrong', 'Warm colors mark what spoke for the predicted class, for the true '
+           'one, and for the one against the other.',
            interp.plot_cams(model, layers=layers, show=('pred', 'true', 'contrast'), k=min(k, 8), reshape=reshape))
     yield ('Highest losses', 'Where it gave the truth the least probability; wrong labels are often among these.',
            interp.plot_top_losses(k))
@@ -140,8 +142,8 @@ def write_report(
     title = title or f'{type(learn.model).__name__} on {it.name}'
     parts = [('In numbers', _numbers(it, learn.history, _calibrated(learn, it)))]
     if learn.history: parts.append(('Curves', _figure(plot_history(learn.history, title))))
-    parts.append(('Classes', _text('Precision: of what it called so, how much was right. Recall: of what there was, how '
-                                   'much it found. F1 is high only if both are.') + _classes(it)))
+    parts.append(('Classes', _text('Precision: of what it called so, how much was right. Recall: of what there was, '
+                                   'how much it found. F1 is high only if both are.') + _classes(it)))
     parts += [(head, _text(how) + _figure(fig)) for head, how, fig in _figures(it, learn.model, layers, k, reshape)]
     parts.append(('Most confused', _table(('true', 'predicted', 'images'), it.most_confused()[:10])))
     parts.append(('What ran where', f'<pre>{escape(show_install())}</pre>'))

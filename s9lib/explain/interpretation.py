@@ -58,10 +58,11 @@ def plot_confusion(
     ax.figure.colorbar(im, ax=ax, shrink=.8, label='share of the true class')
     for t, p in np.argwhere(cm):
         dark, small = t == p or share[t, p] > .6*top, len(cm) > 20 or cm.max() > 9999
-        ax.text(p, t, cm[t, p], ha='center', va='center', fontsize=6 if small else 8, color='black' if dark else 'white')
+        color, size = 'black' if dark else 'white', 6 if small else 8
+        ax.text(p, t, cm[t, p], ha='center', va='center', fontsize=size, color=color)
     return ax
 
-# %% ../../nbs/explain/11_interpretation.ipynb #4de10b07
+# %% ../../nbs/explain/11_interpretation.ipynb #9c9b4797
 def confused_block(
     cm:np.ndarray,  # counts (c,c): row true, column predicted
     k:int=10,       # at most so many classes, at least 2

@@ -197,8 +197,9 @@ class Predictions:
     def fit_temperature(self)->float:  # for `scaled`, of these or of other predictions of the same model
         "Find the temperature with the least loss on these images; those of the test split are refused."
         if self.split != 'valid':
-            raise ValueError(f"split={self.split!r}: a temperature is fitted on the validation split, for what is chosen "
-                             "on the test split cannot be judged on it; hold out a part of train with valid_pct=0.1")
+            raise ValueError(f"split={self.split!r}: a temperature is fitted on the validation split, for what is "
+                             "chosen on the test split cannot be judged on it; hold out a part of train with "
+                             "valid_pct=0.1")
         return fit_temperature(self.probs, self.targs)
 
     def scaled(self,
