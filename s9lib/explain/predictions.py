@@ -7,13 +7,15 @@ __all__ = ['checked_probs', 'wilson', 'calibration_bins', 'image_properties', 's
            'pick_images', 'Predictions']
 
 # %% ../../nbs/explain/10_predictions.ipynb #c2e0030f
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from ..data.dataset import ImageData
 from ..images import plain_text
+from ..metrics import class_metrics, count_confusions, fit_temperature, metrics_summary
+from ..metrics import scale_probs, top_k_accuracy
 
 # %% ../../nbs/explain/10_predictions.ipynb #9d521750
 def checked_probs(
@@ -133,6 +135,7 @@ class Predictions:
     targs:np.ndarray = None      # true classes (n,), by default `data.labels`; must equal them
     split:str = ''               # 'test', 'valid' or 'train', for the titles
     tta:str = 'none'             # the views that `probs` average: 'none', 'flip' or 'six'
+    temperature:float = field(default=1., kw_only=True)  # by which the logits behind `probs` were divided
     preds:np.ndarray = field(init=False)   # predicted classes (n,)
     hits:np.ndarray = field(init=False)    # predicted right, bool (n,)
     losses:np.ndarray = field(init=False)  # cross-entropy of each image (n,), in nats
@@ -171,8 +174,39 @@ class Predictions:
 
     def confusion_matrix(self)->np.ndarray:   # counts (c,c): row true, column predicted
         "Count how often each class was predicted as each."
-        c = len(self.data.classes)
-        return np.bincount(self.targs*c + self.preds, minlength=c*c).reshape(c, c)
+        return count_confusions(self.targs, self.preds, len(self.data.classes))
+
+    def class_metrics(self,
+        zero_division:float=0.,        # in place of 0/0: 0, 1, or NaN, which averages leave out
+    )->dict:                           # arrays (c,) precision recall f1 support predicted; macro, weighted, accuracy
+        "Compute precision, recall, F1 and support of each class, and their averages."
+        return class_metrics(self.confusion_matrix(), zero_division)
+
+    def summary(self)->dict:           # plain Python, for a JSON file
+        "Collect accuracy, averages, calibration error and the numbers of each class."
+        top5 = {'top5_acc': self.top_k_accuracy(5)} if len(self.data.classes) > 5 else {}
+        return {'acc': self.accuracy(), **top5, 'loss': float(self.losses.mean()), 'ece': self.calibration()['ece'],
+                **metrics_summary(self.confusion_matrix(), self.data.classes)}
+
+    def top_k_accuracy(self,
+        k:int=5,                       # how many guesses count, from 1 to c
+    )->float:                          # in [0,1]
+        "Give the share of images whose class is among the `k` likeliest."
+        return top_k_accuracy(self.probs, self.targs, k)
+
+    def fit_temperature(self)->float:  # for `scaled`, of these or of other predictions of the same model
+        "Find the temperature with the least loss on these images; those of the test split are refused."
+        if self.split != 'valid':
+            raise ValueError(f"split={self.split!r}: a temperature is fitted on the validation split, for what is "
+                             "chosen on the test split cannot be judged on it; hold out a part of train with "
+                             "valid_pct=0.1")
+        return fit_temperature(self.probs, self.targs)
+
+    def scaled(self,
+        temperature:float,             # from `fit_temperature`
+    )->'Predictions':                  # the same images and classes, other confidences
+        "Divide the logits by a temperature."
+        return replace(self, probs=scale_probs(self.probs, temperature), temperature=self.temperature*temperature)
 
     def most_confused(self,
         min_val:int=1,                 # leave out pairs seen less often

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from ..core import default_device, set_seed
 from ..data.loader import DataLoaders, Loader
 from ..data.transforms import pixel_options, valid_tfms
+from ..metrics import count_confusions, metrics_summary, top_k_accuracy
 from ..nets.fastnet import fastnet
 from ..nets.init import whitening_
 from ..nets.resnet import resnet101, resnet152, resnet18, resnet34, resnet50
@@ -302,14 +303,16 @@ def get_recipe(
 def run_metrics(
     learn:Learner,  # trained
 )->dict:            # plain numbers and strings, for a JSON file
-    "Collect the result of a run: accuracies of the last epoch's weights by number of views, cost, what it was."
+    "Collect the result of a run: accuracy of the last epoch's weights by number of views and class, cost, what it ran."
     dls, train = learn.dls, learn.dls.train.data
     held = [(k, dl) for k in ('valid', 'test') if (dl := getattr(dls, k, None)) is not None]
     found = {}
     for name, dl in held:
-        acc = learn.tta_accs(dl)
+        acc, (probs, targs) = learn.tta_accs(dl), (t.numpy() for t in learn.get_preds(dl))
         found |= {f'n_{name}': len(dl.data), f'{name}_acc': acc['none'], f'{name}_acc_flip': acc['flip'],
                   f'{name}_acc_six': acc['six']}
+        if probs.shape[1] > 5: found[f'{name}_top5_acc'] = top_k_accuracy(probs, targs, 5)
+    per_class = metrics_summary(count_confusions(targs, probs.argmax(1), len(dls.classes)), dls.classes)  # of the last
     fewer = learn.device.type == 'cpu' and not learn.amp and not learn.compile  # where Winograd's method applies
     r = learn.recipe
     cost = {'flops': r.flops(train), 'flops_done': r.flops(train, fewer)} if r else {}
@@ -318,7 +321,7 @@ def run_metrics(
             'epochs': learn.epoch, 'n_train': len(train), **found,
             'train_seconds': sum(r['seconds'] for r in learn.history),
             **cost, 'parameters': count_params(learn.model), 'device': str(learn.device), 'precision': learn.precision,
-            'threads': torch.get_num_threads(), 'torch': torch.__version__}
+            'threads': torch.get_num_threads(), 'torch': torch.__version__, **per_class}
 
 # %% ../../nbs/train/13_recipes.ipynb #76a90514
 def choose_recipe(
