@@ -179,10 +179,11 @@ def report(a, rows, sizes, command):
         for w, rs in by.items():
             if not rs: continue
             acc, s = [100*r['acc'] for r in rs], [r['seconds'] for r in rs]
-            text.append(f'| {w} | {mean(acc):.2f} ± {spread(acc):.2f} % | {median(s):.1f} | {min(s):.1f} to {max(s):.1f} |')
+            text.append(f'| {w} | {mean(acc):.2f} ± {spread(acc):.2f} % | {median(s):.1f} | '
+                        f'{min(s):.1f} to {max(s):.1f} |')
         text += ['', *verdict(by), '']
-    text += [f'`{command}`; torch {torch.__version__}, {versions(a.fastai_python)}, Python {platform.python_version()}, '
-             f'{platform.system()} {platform.machine()}, {a.threads} threads of {os.cpu_count()} cores, CPU.']
+    text += [f'`{command}`; torch {torch.__version__}, {versions(a.fastai_python)}, '
+             f'Python {platform.python_version()}, {platform.system()} {platform.machine()}, {a.threads} threads of {os.cpu_count()} cores, CPU.']
     return '\n'.join(text) + '\n'
 
 
@@ -233,7 +234,8 @@ def main():
                 for who in a.who if seed % 2 == 0 else a.who[::-1]:      # nobody is always first
                     r = start(a, who, name, seed, d)
                     rows.append(dict(data=name, who=who, seed=seed, **r))
-                    print(f"{name} seed {seed} {who}: {r['acc']:.4f} in {r['seconds']:.1f} s, {r['epochs']}", flush=True)
+                    print(f"{name} seed {seed} {who}: {r['acc']:.4f} in {r['seconds']:.1f} s, {r['epochs']}",
+                          flush=True)
     command = f"python benchmarks/finetune.py {' '.join(sys.argv[1:])}".replace(a.fastai_python, 'FASTAI/bin/python')
     text = report(a, rows, sizes, command)
     print(text)
@@ -242,7 +244,8 @@ def main():
         with open(a.out.with_suffix('.csv'), 'w', newline='', encoding='utf-8') as f:
             out = csv.DictWriter(f, ('data', 'who', 'seed', 'acc', 'seconds', 'epochs'), lineterminator='\n')
             out.writeheader()
-            out.writerows({**r, 'seconds': round(r['seconds'], 2), 'epochs': ' '.join(map(str, r['epochs']))} for r in rows)
+            out.writerows({**r, 'seconds': round(r['seconds'], 2), 'epochs': ' '.join(map(str, r['epochs']))}
+                          for r in rows)
 
 
 if __name__ == '__main__': main()

@@ -51,7 +51,8 @@ def make_photo_crops(folder, n_train=24, n_test=16, seed=0):
     "Write `train/` and `test/` with a class for each photo below `folder`; return the number of classes."
     files = photo_files()
     if len(files) < 2:
-        raise FileNotFoundError("photo crops need the photos of scikit-image and scikit-learn: pip install 's9lib[photos]'")
+        raise FileNotFoundError("photo crops need the photos of scikit-image and scikit-learn: "
+                                "pip install 's9lib[photos]'")
     for file in files:
         rng, photo = random.Random(f'{seed} {file.stem}'), Image.open(file).convert('RGB')
         parts = tiles(photo.size, rng)
