@@ -183,7 +183,8 @@ def report(a, rows, sizes, command):
                         f'{min(s):.1f} to {max(s):.1f} |')
         text += ['', *verdict(by), '']
     text += [f'`{command}`; torch {torch.__version__}, {versions(a.fastai_python)}, '
-             f'Python {platform.python_version()}, {platform.system()} {platform.machine()}, {a.threads} threads of {os.cpu_count()} cores, CPU.']
+             f'Python {platform.python_version()}, {platform.system()} {platform.machine()}, '
+             f'{a.threads} threads of {os.cpu_count()} cores, CPU.']
     return '\n'.join(text) + '\n'
 
 

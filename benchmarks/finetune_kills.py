@@ -142,8 +142,8 @@ def report(a, found, seconds):
     text += table(['settings', 'kills'], per.items())
     text += [f'- {name}, killed {killed}: {diff}' for name, killed, diff in bad] + ['']*bool(bad)
     text += [f"`python benchmarks/finetune_kills.py {' '.join(sys.argv[1:])}`; seed {a.seed}, "
-             f"{seconds/60:.0f} minutes; torch {torch.__version__}, Python {platform.python_version()}, {platform.system()} "
-             f"{platform.machine()}, one thread."]
+             f"{seconds/60:.0f} minutes; torch {torch.__version__}, Python {platform.python_version()}, "
+             f"{platform.system()} {platform.machine()}, one thread."]
     return '\n'.join(text) + '\n'
 
 
