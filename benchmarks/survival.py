@@ -257,9 +257,9 @@ def child(cfg, data, folder, plant=None, limit=None, sig=signal.SIGKILL):
             os.setpgrp()
             log = os.open(folder/'log', os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             for fd in (1, 2): os.dup2(log, fd)
-            learn = learner(cfg, data, folder)
+            learn = cfg.get('make', learner)(cfg, data, folder)
             if plant: plant(learn)
-            learn.fit_one_cycle(EPOCHS)
+            cfg['train'](learn) if 'train' in cfg else learn.fit_one_cycle(EPOCHS)
             with open(folder/'result.part', 'wb') as f: pickle.dump(result(learn, folder), f)
             os.rename(folder/'result.part', folder/'result')
             status = 0

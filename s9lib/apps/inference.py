@@ -20,7 +20,7 @@ from safetensors import safe_open
 from ..core import atomic_path, default_amp, default_device, package_version
 from ..explain.cam import cam
 from ..images import crop_to_shape, read_image
-from ..nets.zoo import build_from_spec, model_spec
+from ..nets.zoo import build_from_spec, load_state, model_spec
 from ..train.callbacks import Callback
 from ..train.checkpoint import load_checkpoint
 from ..train.evaluator import image_batch, predict_logits
@@ -125,7 +125,7 @@ class Predictor:
         self.classes, self.hw, self.mean, self.std = meta['classes'], *(tuple(meta[k]) for k in ('hw', 'mean', 'std'))
         spec = meta.get('spec')
         model = build_from_spec(spec) if spec else build_model(meta['arch'], len(self.classes), **meta['model_args'])
-        model.load_state_dict(weights)
+        load_state(model, weights)
         self.model = model.to(self.device, memory_format=torch.channels_last).eval()
         self.amp = default_amp(self.device)
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['OURS', 'SOURCES', 'AUXILIARY', 'PACKAGED', 'BUILDERS', 'need_timm', 'model_names', 'full_name', 'ModelSpec',
            'model_spec', 'find_head', 'head_module', 'replace_head', 'param_groups', 'freeze_body', 'read_weights',
-           'load_weights', 'WeightsUnavailable', 'packaged_file', 'in_order', 'packaged_weights', 'create_model',
-           'build_from_spec']
+           'load_state', 'load_weights', 'WeightsUnavailable', 'packaged_file', 'in_order', 'packaged_weights',
+           'create_model', 'build_from_spec']
 
 # %% ../../nbs/nets/07_zoo.ipynb #7a000005
 import importlib.util
@@ -227,6 +227,17 @@ def _some(names):
     "How many there are, and the first two."
     return f"{len(names)} ({', '.join(names[:2])}{', …' if names[2:] else ''})"
 
+def load_state(
+    model:nn.Module,  # changed in place
+    state:dict,       # name -> tensor, all of them
+    strict:bool=True, # whether both must have the same names
+)->None:
+    "Load a plain dict, as a file gives it; MNASNet asks for versions that only torch's own state dict holds."
+    own = model.state_dict()
+    known = type(own)(state)
+    known._metadata = own._metadata
+    model.load_state_dict(known, strict=strict)
+
 def load_weights(
     model:nn.Module,  # changed in place
     state:dict,       # name -> tensor
@@ -245,7 +256,7 @@ def load_weights(
                  (('missing', missing), ('unknown', unknown), ('of another shape', other)) if names]:
         raise ValueError(f"the weights do not fit this {type(model).__name__}, {'; '.join(wrong)}: "
                          "they are of another network")
-    model.load_state_dict(state, strict=False)
+    load_state(model, state, strict=False)
     return fits
 
 # %% ../../nbs/nets/07_zoo.ipynb #7a000022

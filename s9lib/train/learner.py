@@ -226,15 +226,15 @@ class Learner(Evaluator):
     def fine_tune(self,
         epochs:int,           # with everything learning, after the first phase
         freeze_epochs:int=1,  # of the first phase, in which only the parameter group `head` learns
-        lr:float|None=None,   # largest learning rate of the head in the first phase; None: the default of `opt_func`
-        later:float=.5,       # the largest rates of the second phase, as a part of those of the first
+        lr:float|None=None,   # largest learning rate of the head when all learn, see `opt_func`; None: its default
+        first:float=8.,       # largest rate of the head while it learns alone, as a multiple of `lr`
         pct_start:float=.3,   # part of each phase spent warming up
     )->list:                  # `history`
         "Train a new head first, then everything: two phases of one run, which goes on where it was stopped."
         self.unfreeze, n = (('body', freeze_epochs),), freeze_epochs + epochs
         warm = partial(one_cycle, pct_start=pct_start)
-        head = partial(in_phases, phases=((freeze_epochs/n, warm, 1.), (1., warm, later)))
-        body = partial(in_phases, phases=((freeze_epochs/n, constant, 0.), (1., warm, later)))
+        head = partial(in_phases, phases=((freeze_epochs/n, warm, first), (1., warm, 1.)))
+        body = partial(in_phases, phases=((freeze_epochs/n, constant, 0.), (1., warm, 1.)))
         return self.fit(n, lr, {'head': head, '': body})
 
     def _setup(self, n_epoch, lr, sched):
