@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['FinerTarget', 'SimilarityTarget', 'BoxScoreTarget']
 
-# %% ../../nbs/explain/13_targets.ipynb #38a978aa
+# %% ../../nbs/explain/13_targets.ipynb #f971a02a
 import torch
 import torch.nn.functional as F
 
 from .methods import target_scores
 
-# %% ../../nbs/explain/13_targets.ipynb #2443e789
+# %% ../../nbs/explain/13_targets.ipynb #a8482e79
 class FinerTarget:
     "Explain what tells a class from its look-alikes (Finer-CAM)."
     def __init__(self,
@@ -38,7 +38,7 @@ class FinerTarget:
         own, ids = target_scores(logits, None if top else ids)
         return own - self.alpha * logits.gather(1, self._neighbors(logits.detach(), ids)).mean(1)
 
-# %% ../../nbs/explain/13_targets.ipynb #ab4d6d42
+# %% ../../nbs/explain/13_targets.ipynb #9dcde29e
 class SimilarityTarget:
     "Explain the cosine similarity of an image's embedding to a given one."
     def __init__(self,
@@ -55,7 +55,7 @@ class SimilarityTarget:
                              "take both from the same model")
         return F.cosine_similarity(out.float(), self.embedding.to(out.device).float(), dim=-1)
 
-# %% ../../nbs/explain/13_targets.ipynb #9d4f6421
+# %% ../../nbs/explain/13_targets.ipynb #90155a52
 def _iou(box, boxes):
     "Overlap (k,) of `box` (4,) with `boxes` (k,4), all x1 y1 x2 y2: intersection over union."
     low, high = torch.maximum(box[:2], boxes[:, :2]), torch.minimum(box[2:], boxes[:, 2:])
