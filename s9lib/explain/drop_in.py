@@ -10,7 +10,7 @@ __all__ = ['GradCAM', 'GradCAMPlusPlus', 'HiResCAM', 'XGradCAM', 'LayerCAM', 'Ei
            'GuidedBackpropReLUModel', 'BinaryClassifierOutputTarget', 'ClassifierOutputSoftmaxTarget',
            'ClassifierOutputTarget', 'RawScoresOutputTarget', 'SemanticSegmentationTarget']
 
-# %% ../../nbs/explain/15_drop_in.ipynb #d91b6792
+# %% ../../nbs/explain/15_drop_in.ipynb #bed851dd
 import cv2
 import numpy as np
 import torch
@@ -27,11 +27,11 @@ from .methods import (BinaryClassifierOutputTarget, CAM_METHODS, ClassifierOutpu
 from .targets import BoxScoreTarget
 from ..hooks import find_layers, Hooks
 
-# %% ../../nbs/explain/15_drop_in.ipynb #e8b7845e
+# %% ../../nbs/explain/15_drop_in.ipynb #2848fa4e
 _all_ = ['BinaryClassifierOutputTarget', 'ClassifierOutputSoftmaxTarget', 'ClassifierOutputTarget',
          'RawScoresOutputTarget', 'SemanticSegmentationTarget']
 
-# %% ../../nbs/explain/15_drop_in.ipynb #0b069dd4
+# %% ../../nbs/explain/15_drop_in.ipynb #3eeb6000
 class _AsThere:
     "Call a `GradCAM` of ours as pytorch-grad-cam's are called, and answer in numpy."
     batch_size = 32              # of Score-CAM's and Ablation-CAM's forward passes
@@ -56,7 +56,7 @@ class _AsThere:
     @property
     def outputs(self): return None if self.result is None else self.result.logits
 
-# %% ../../nbs/explain/15_drop_in.ipynb #0aa4c34c
+# %% ../../nbs/explain/15_drop_in.ipynb #df5cd53f
 class GradCAM(_AsThere, cam.GradCAM):                   "Grad-CAM, as `pytorch_grad_cam.GradCAM`."
 class GradCAMPlusPlus(_AsThere, cam.GradCAMPlusPlus):   "Grad-CAM++, as `pytorch_grad_cam.GradCAMPlusPlus`."
 class HiResCAM(_AsThere, cam.HiResCAM):                 "HiResCAM, as `pytorch_grad_cam.HiResCAM`."
@@ -73,7 +73,7 @@ class GradCAMElementWise(_AsThere, cam.GradCAM):
         return cam.cam(self.model, input_tensor, self.target_layers, targets, lambda A, G: join((G*A).relu()),
                        self.norm, reshape=self.reshape)
 
-# %% ../../nbs/explain/15_drop_in.ipynb #5b01f19e
+# %% ../../nbs/explain/15_drop_in.ipynb #72a0e11b
 class EigenCAM(_AsThere, cam.EigenCAM):
     "EigenCAM, as `pytorch_grad_cam.EigenCAM`."
     def explain(self, input_tensor, targets=None, eigen=False):
@@ -102,7 +102,7 @@ class AblationCAM(_AsThere, attribution.AblationCAM):
         super().__init__(model, target_layers, reshape_transform)
         self.batch_size = batch_size
 
-# %% ../../nbs/explain/15_drop_in.ipynb #c35f57e1
+# %% ../../nbs/explain/15_drop_in.ipynb #bff43868
 class FullGrad(_AsThere, cam.GradCAM):
     "FullGrad, as `pytorch_grad_cam.FullGrad`: every channel scaled before the sum."
     def __init__(self,
@@ -165,7 +165,7 @@ class FinerCAM:
     def __enter__(self): return self
     def __exit__(self, *exc): pass
 
-# %% ../../nbs/explain/15_drop_in.ipynb #1e2bf08f
+# %% ../../nbs/explain/15_drop_in.ipynb #71a07207
 class ClassifierOutputReST(ClassifierOutputTarget):
     "Explain the score of a class plus the logarithm of its probability."
     def __call__(self,
@@ -177,7 +177,7 @@ class ClassifierOutputReST(ClassifierOutputTarget):
 class FasterRCNNBoxScoreTarget(BoxScoreTarget):
     "Explain given boxes of a detector, as `BoxScoreTarget`."
 
-# %% ../../nbs/explain/15_drop_in.ipynb #c90d76d0
+# %% ../../nbs/explain/15_drop_in.ipynb #4fe43948
 def vit_reshape_transform(
     tensor:torch.Tensor,  # (n,1+height*width,c), the class token first
     height:int=14,        # rows of patches
@@ -200,7 +200,7 @@ def fasterrcnn_reshape_transform(
     "Bring the magnitudes of all levels to the size of the coarsest and stack them."
     return torch.cat([F.interpolate(v.abs(), x['pool'].shape[-2:], mode='bilinear') for v in x.values()], 1)
 
-# %% ../../nbs/explain/15_drop_in.ipynb #89c690d1
+# %% ../../nbs/explain/15_drop_in.ipynb #892c0e34
 def show_cam_on_image(
     img:np.ndarray,          # (h,w,3), float in [0,1]
     mask:np.ndarray,         # (h,w) in [0,1]
