@@ -159,7 +159,7 @@ def attention_rollout(
         t = layout.prefix + layout.suffix + grid[0]*grid[1] if grid else 0
         if not mode.kept or any(a.shape != (len(x), a.shape[1], t, t) for a in mode.kept):
             seen = sorted({tuple(a.shape) for a in mode.kept})
-            raise ValueError(f"attention_rollout needs blocks that all attend from every token to every token, and this "
+            raise ValueError(f"attention_rollout needs blocks that all attend from every token to every token; this "
                              f"{type(model).__name__} has attention matrices of {seen or 'no shape'}: take cam")
         rolled = torch.eye(t, device=x.device)
         for a in mode.kept:

@@ -57,13 +57,27 @@ class _AsThere:
     def outputs(self): return None if self.result is None else self.result.logits
 
 # %% ../../nbs/explain/15_drop_in.ipynb #df5cd53f
-class GradCAM(_AsThere, cam.GradCAM):                   "Grad-CAM, as `pytorch_grad_cam.GradCAM`."
-class GradCAMPlusPlus(_AsThere, cam.GradCAMPlusPlus):   "Grad-CAM++, as `pytorch_grad_cam.GradCAMPlusPlus`."
-class HiResCAM(_AsThere, cam.HiResCAM):                 "HiResCAM, as `pytorch_grad_cam.HiResCAM`."
-class XGradCAM(_AsThere, cam.XGradCAM):                 "XGradCAM, as `pytorch_grad_cam.XGradCAM`."
-class LayerCAM(_AsThere, cam.LayerCAM):                 "LayerCAM, as `pytorch_grad_cam.LayerCAM`."
-class EigenGradCAM(_AsThere, cam.EigenGradCAM):         "EigenGradCAM, as `pytorch_grad_cam.EigenGradCAM`."
-class ScoreCAM(_AsThere, attribution.ScoreCAM):         "Score-CAM, as `pytorch_grad_cam.ScoreCAM`."
+class GradCAM(_AsThere, cam.GradCAM):
+    "Grad-CAM, as `pytorch_grad_cam.GradCAM`."
+
+class GradCAMPlusPlus(_AsThere, cam.GradCAMPlusPlus):
+    "Grad-CAM++, as `pytorch_grad_cam.GradCAMPlusPlus`."
+
+class HiResCAM(_AsThere, cam.HiResCAM):
+    "HiResCAM, as `pytorch_grad_cam.HiResCAM`."
+
+class XGradCAM(_AsThere, cam.XGradCAM):
+    "XGradCAM, as `pytorch_grad_cam.XGradCAM`."
+
+class LayerCAM(_AsThere, cam.LayerCAM):
+    "LayerCAM, as `pytorch_grad_cam.LayerCAM`."
+
+class EigenGradCAM(_AsThere, cam.EigenGradCAM):
+    "EigenGradCAM, as `pytorch_grad_cam.EigenGradCAM`."
+
+class ScoreCAM(_AsThere, attribution.ScoreCAM):
+    "Score-CAM, as `pytorch_grad_cam.ScoreCAM`."
+
 
 class GradCAMElementWise(_AsThere, cam.GradCAM):
     "The positive part of gradient times activation, summed, as `pytorch_grad_cam.GradCAMElementWise`."
@@ -97,7 +111,8 @@ class AblationCAM(_AsThere, attribution.AblationCAM):
         batch_size:int=32,       # without meaning here: a channel is removed from all images of the batch at once
         ratio_channels_to_ablate:float=1.0,  # 1: all channels; no other is possible
     ):
-        if ablation_layer is not None: raise ValueError("ablation_layer: leave it out, the axis of the channels is found")
+        if ablation_layer is not None:
+            raise ValueError("ablation_layer: leave it out, the axis of the channels is found")
         if ratio_channels_to_ablate != 1: raise ValueError("ratio_channels_to_ablate: leave it out, all are removed")
         super().__init__(model, target_layers, reshape_transform)
         self.batch_size = batch_size
@@ -156,7 +171,7 @@ class FinerCAM:
         if targets is None:
             model = unwrap_model(self.base_cam.model)
             with explain_mode(model, input_tensor): logits = model(input_tensor)
-            ids = logits.argmax(1) if target_idx is None else torch.full((len(logits),), target_idx, device=logits.device)
+            ids = logits.argmax(1) if target_idx is None else torch.full_like(logits[:, 0], target_idx, dtype=torch.long)
             order = (logits - logits.gather(1, ids[:, None])).abs().argsort(1).tolist()
             places = [c for c in comparison_categories or (1, 2, 3) if c < logits.shape[1]]
             targets = [FinerWeightedTarget(o[0], [o[c] for c in places], alpha) for o in order]

@@ -85,5 +85,6 @@ class BoxScoreTarget:
             if not len(boxes): break
             overlap = _iou(box.to(boxes), boxes)
             i = overlap.argmax()
-            if overlap[i] > self.iou_threshold and out['labels'][i] == label: total = total + overlap[i] + out['scores'][i]
+            if overlap[i] > self.iou_threshold and out['labels'][i] == label:
+                total = total + overlap[i] + out['scores'][i]
         return total
