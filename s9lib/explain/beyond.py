@@ -25,9 +25,10 @@ def _chosen(target, ids):
     if callable(target): return lambda out, which: target_scores(out, target, len(which))[0]
     return lambda out, which: target_scores(out, [target[i] for i in which.tolist()], len(which))[0]
 
-def _check_sum(who, got, want, least, fix):
-    "Warn if parts that should add up to `want` (n,) add up to `got`."
-    off = ((got - want).abs() / want.abs().clamp(min=1e-12)).max().item()
+def _check_sum(who, parts, want, least, fix):
+    "Warn if `parts` (n,k) do not add up to `want` (n,)."
+    size = torch.maximum(want.abs(), .1*parts.abs().sum(1))                # what nearly cancels is not judged by its rest
+    off = ((parts.sum(1) - want).abs() / size.clamp(min=1e-12)).max().item()
     if off > least: warnings.warn(f"{who} accounts for the score only up to {off:.0%} of it: {fix}")
 
 def integrated_gradients(
@@ -54,7 +55,7 @@ def integrated_gradients(
             parts = Captum(lambda z, which: of(model(z), which)).attribute(
                 x, base, additional_forward_args=(which,), n_steps=steps, internal_batch_size=max(bs, len(x)))
     raw = parts.detach().sum(1).to(torch.promote_types(x.dtype, torch.float32))
-    _check_sum('integrated_gradients', raw.sum((1, 2)), gained, .05, f'raise steps={steps}')
+    _check_sum('integrated_gradients', raw.flatten(1), gained, .05, f'raise steps={steps}')
     r = CamResult(out, ids, norm=norm)
     r.add('image', raw, tuple(x.shape[2:]))
     return r
@@ -107,8 +108,8 @@ def fullgrad(
     "Add up the image's part of the score and that of every bias, at every position (FullGrad)."
     if per not in ('layer', 'channel'): raise ValueError(f"per={per!r}: expected 'layer' or 'channel'")
     out, score, ids, parts = fullgrad_terms(model, x, target)
-    total = sum(p.flatten(1).double().sum(1) for n, p in parts)
-    _check_sum('fullgrad', total, score.double(), .01, "its parts add up only in networks whose layers are linear, "
+    sums = torch.stack([p.flatten(1).double().sum(1) for n, p in parts], 1)
+    _check_sum('fullgrad', sums, score.double(), .01, "its parts add up only in networks whose layers are linear, "
                "ReLU, max pooling or batch norm; take integrated_gradients")
     hw = tuple(x.shape[2:])
     maps = [sum(upsample(c, hw) for c in _rescaled(p.float(), per).unbind(1)) for n, p in parts if p.ndim == 4]
