@@ -186,10 +186,14 @@ def net_difference(peer, method, net):
 def min_over_signs(ds): return torch.stack([d.abs().amax((1, 2)) for d in ds]).amin(0).max().item()
 
 
-#: (package, method, network) or (package, method) -> why the maps differ
+IN_PLACE = 'an in-place ReLU overwrites the activations that grad-cam and torchcam keep'
+#: (package, method, network), (package, method) or network -> why the maps differ
 WHY = {('grad-cam', 'gradcam++'): 'adds 1e-6 to the denominator of equation 19',
        ('torchcam', 'gradcam++'): 'divides a copy, so the division is lost',
-       'densenet121': 'its in-place ReLU overwrites the activations that grad-cam and torchcam keep'}
+       ('own autograd', 'gradcam++'): 'float32 against float64, where a sum is near 0',
+       ('own autograd', 'xgradcam'): 'float32 against float64, where a sum is near 0',
+       ('grad-cam', 'xgradcam', 'vit'): 'adds 1e-7 to a sum near 0',
+       'densenet121': IN_PLACE, 'vgg11': IN_PLACE}
 
 
 def net_table(theirs):
@@ -205,8 +209,8 @@ def net_table(theirs):
                 d = net_difference(peer, method, net)(maps[method, net])
                 row.append(f'{d:.1e}')
                 if d < 1e-4: continue
-                reason = WHY.get((peer, method)) or (WHY[net] if net in WHY and peer in ('grad-cam', 'torchcam') else '')
-                why.add(reason)
+                reason = WHY.get((peer, method, net)) or WHY.get((peer, method)) or (WHY[net] if net in WHY and peer in ('grad-cam', 'torchcam') else '')
+                if reason: why.add(reason)
                 if not reason: bad.append((peer, method, net))
             lines.append(f"| {peer} | {method} | {' | '.join(row)} | {'; '.join(sorted(why))} |")
     return lines, bad
