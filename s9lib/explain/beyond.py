@@ -27,7 +27,7 @@ def _chosen(target, ids):
 
 def _check_sum(who, parts, want, least, fix):
     "Warn if `parts` (n,k) do not add up to `want` (n,)."
-    size = torch.maximum(want.abs(), .1*parts.abs().sum(1))                # what nearly cancels is not judged by its rest
+    size = torch.maximum(want.abs(), .1*parts.abs().sum(1))  # what nearly cancels is not judged by its rest
     off = ((parts.sum(1) - want).abs() / size.clamp(min=1e-12)).max().item()
     if off > least: warnings.warn(f"{who} accounts for the score only up to {off:.0%} of it: {fix}")
 

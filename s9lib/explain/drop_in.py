@@ -171,7 +171,8 @@ class FinerCAM:
         if targets is None:
             model = unwrap_model(self.base_cam.model)
             with explain_mode(model, input_tensor): logits = model(input_tensor)
-            ids = logits.argmax(1) if target_idx is None else torch.full_like(logits[:, 0], target_idx, dtype=torch.long)
+            ids = logits.argmax(1)
+            if target_idx is not None: ids = torch.full_like(ids, target_idx)
             order = (logits - logits.gather(1, ids[:, None])).abs().argsort(1).tolist()
             places = [c for c in comparison_categories or (1, 2, 3) if c < logits.shape[1]]
             targets = [FinerWeightedTarget(o[0], [o[c] for c in places], alpha) for o in order]
