@@ -9,8 +9,14 @@ images 32×32, random classes, seed 0. The maps of pytorch-grad-cam are compared
 which are scaled before they are enlarged, at the size of the layer, each divided by its maximum. The sign of EigenCAM
 and EigenGradCAM is arbitrary, so the better of the two signs counts. Exits with 1 if a difference that should be
 rounding is not below 1e-5 (1e-4 for EigenCAM and EigenGradCAM, whose singular vectors are found in float32).
+
+A second table asks the same of eleven architectures, at one layer each, against the formulas written out in float64
+on what plain autograd gives (`own autograd`, raw maps relative to their maximum) and against the packages; there the
+bound is 1e-4, since the networks are deep and their sums cancel. Packages are asked only where they can answer:
+captum's and torchcam's maps of tokens and channels-last layers are left out.
 """
 import argparse
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -49,6 +55,165 @@ class Chain(nn.Sequential):
         torch.manual_seed(1)
         super().__init__(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, 3),
                          nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+
+
+# Architectures: function that makes one, layer, side of the images, how the layer's output becomes (n,c,h,w)
+
+def tokens(t): return t[:, 1:].transpose(1, 2).unflatten(2, (math.isqrt(t.shape[1] - 1),)*2)
+def last(t): return t.permute(0, 3, 1, 2)
+
+
+def timm_model(name, **kw):
+    import timm
+    return timm.create_model(name, num_classes=8, **kw)
+
+
+CN = models.convnext.CNBlockConfig
+NETS = {
+    'resnet18': (lambda: models.resnet18(num_classes=8), 'layer3', 64, None),
+    'vgg11': (lambda: models.vgg11_bn(num_classes=8), 'features.19', 64, None),
+    'mobilenet v3': (lambda: models.mobilenet_v3_small(num_classes=8), 'features.8', 96, None),
+    'densenet121': (lambda: models.densenet121(num_classes=8), 'features', 64, None),
+    'googlenet': (lambda: models.googlenet(num_classes=8, aux_logits=False, init_weights=False), 'inception4e', 64, None),
+    'efficientnet': (lambda: timm_model('efficientnet_b0'), 'blocks.4', 96, None),
+    'convnext': (lambda: models.ConvNeXt([CN(24, 48, 2), CN(48, 96, 2), CN(96, None, 2)], num_classes=8), 'features.5', 64, None),
+    'maxvit': (lambda: models.MaxVit(input_size=(64, 64), stem_channels=16, partition_size=4, block_channels=[16, 32],
+                                     block_layers=[1, 1], head_dim=8, stochastic_depth_prob=0., num_classes=8), 'blocks.0', 64, None),
+    'vit': (lambda: timm_model('vit_tiny_patch16_224', img_size=96, depth=6), 'blocks.5.norm1', 96, tokens),
+    'deit': (lambda: timm_model('deit3_small_patch16_224', img_size=96, depth=4, embed_dim=96, num_heads=3), 'blocks.3.norm1', 96, tokens),
+    'swin': (lambda: timm_model('swin_tiny_patch4_window7_224', img_size=112, depths=(2, 2, 2), num_heads=(3, 6, 12)), 'norm', 112, last)}
+
+
+def build(name):
+    "The network, used to random images, its scores large beside the constants of the formulas; layer, images, classes."
+    make, layer, side, reshape = NETS[name]
+    torch.manual_seed(0)
+    m = make()
+    for o in m.modules():
+        if isinstance(o, nn.BatchNorm2d): o.momentum = None
+        if type(o).__name__ in ('LayerScale', 'CNBlock'):
+            for p in o.parameters(recurse=False): nn.init.constant_(p, .3)
+    with torch.no_grad(): m.train()(torch.randn(8, 3, side, side))
+    with torch.no_grad(): nn.init.normal_([o for o in m.modules() if isinstance(o, nn.Linear)][-1].weight, std=10)
+    return m.eval(), layer, torch.randn(2, 3, side, side), [3, 5], reshape
+
+
+def nets_grad_cam():
+    import pytorch_grad_cam
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    out = {}
+    for net in NETS:
+        m, layer, x, y, reshape = build(net)
+        for method, name in PGC.items():
+            with getattr(pytorch_grad_cam, name)(m, [m.get_submodule(layer)], reshape_transform=reshape) as c:
+                out[method, net] = torch.from_numpy(c(x, [ClassifierOutputTarget(i) for i in y]))
+    return out
+
+
+def nets_captum():
+    from captum.attr import LayerGradCam, LayerGradientXActivation
+    out = {}
+    for net in NETS:
+        m, layer, x, y, reshape = build(net)
+        if reshape: continue
+        at = m.get_submodule(layer), torch.tensor(y)
+        out['gradcam', net] = LayerGradCam(m, at[0]).attribute(x, at[1]).detach()[:, 0]
+        out['hirescam', net] = LayerGradientXActivation(m, at[0]).attribute(x, at[1]).detach().sum(1)
+    return out
+
+
+def nets_torchcam():
+    from torchcam import methods
+    out = {}
+    names = {'gradcam': 'GradCAM', 'xgradcam': 'XGradCAM', 'layercam': 'LayerCAM', 'gradcam++': 'GradCAMpp'}
+    for net in NETS:
+        m, layer, x, y, reshape = build(net)
+        if reshape: continue
+        for method, name in names.items():
+            with getattr(methods, name)(m, layer) as c:
+                out[method, net] = c(y, m(x), normalized=False)[0].detach()
+    return out
+
+
+def nets_autograd():
+    "Raw maps of the formulas, in float64, on what a hook and autograd give."
+    def component(z):
+        z = z - z.mean((2, 3), keepdim=True)
+        U = torch.linalg.svd(z.flatten(2), full_matrices=False)[0][:, :, 0]
+        return torch.einsum('nk,nkhw->nhw', U, z)
+    def eq19(A, G):
+        alpha = torch.nan_to_num(G**2/(2*G**2 + A.sum((2, 3), keepdim=True)*G**3))
+        return ((alpha*G.relu()).sum((2, 3), keepdim=True)*A).sum(1)
+    rules = {'gradcam': lambda A, G: (G.mean((2, 3), keepdim=True)*A).sum(1), 'hirescam': lambda A, G: (G*A).sum(1),
+             'xgradcam': lambda A, G: ((G*A).sum((2, 3), keepdim=True)/A.sum((2, 3), keepdim=True)*A).nan_to_num().sum(1),
+             'layercam': lambda A, G: (G.relu()*A).sum(1), 'gradcam++': eq19, 'eigengradcam': lambda A, G: component(G*A),
+             'eigencam': lambda A, G: component(A)}
+    out = {}
+    for net in NETS:
+        m, layer, x, y, reshape = build(net)
+        kept = []
+        def keep(module, inputs, o): kept.append(o.detach().clone().requires_grad_()); return kept[0].clone()
+        handle = m.get_submodule(layer).register_forward_hook(keep)
+        s = m(x)[[0, 1], y].sum(); handle.remove()
+        A, G = [(reshape or (lambda t: t))(t).double() for t in (kept[0].detach(), torch.autograd.grad(s, kept[0])[0])]
+        for method, rule in rules.items(): out[method, net] = rule(A, G)
+    return out
+
+
+NET_MAPS = {'grad-cam': nets_grad_cam, 'captum': nets_captum, 'torchcam': nets_torchcam}
+
+
+def net_difference(peer, method, net):
+    "Our maps of an architecture, as `peer` gives them, and the way to compare them: function of theirs."
+    from s9lib.explain.cam import cam
+    from s9lib.explain.methods import to_heatmap
+    m, layer, x, y, _ = build(net)
+    r = cam(m, x, layer, y, method, norm='minmax')
+    raw, hw = r.raw[layer], tuple(x.shape[2:])
+    def of(maps):
+        if peer == 'grad-cam':
+            both = [r.maps[layer], to_heatmap(-raw, hw, 'minmax')[0]][:2 if method in SIGNLESS else 1]
+            return min_over_signs([o - maps for o in both])
+        if peer == 'own autograd':
+            size = maps.abs().amax((1, 2), keepdim=True)
+            return min_over_signs([(o - maps)/size for o in ([raw, -raw] if method in SIGNLESS else [raw])])
+        mine = raw.relu() if peer == 'torchcam' else raw
+        top = [t.abs().amax((1, 2), keepdim=True).clamp(min=1e-30) for t in (mine, maps)]
+        return ((mine/top[0] - maps/top[1]).abs().max()).item()
+    return of
+
+
+def min_over_signs(ds): return torch.stack([d.abs().amax((1, 2)) for d in ds]).amin(0).max().item()
+
+
+IN_PLACE = 'an in-place ReLU overwrites the activations that grad-cam and torchcam keep'
+#: (package, method, network), (package, method) or network -> why the maps differ
+WHY = {('grad-cam', 'gradcam++'): 'adds 1e-6 to the denominator of equation 19',
+       ('torchcam', 'gradcam++'): 'divides a copy, so the division is lost',
+       ('own autograd', 'gradcam++'): 'float32 against float64, where a sum is near 0',
+       ('own autograd', 'xgradcam'): 'float32 against float64, where a sum is near 0',
+       ('grad-cam', 'xgradcam', 'vit'): 'adds 1e-7 to a sum near 0',
+       'densenet121': IN_PLACE, 'vgg11': IN_PLACE}
+
+
+def net_table(theirs):
+    "Rows of the second table, and what is not equal without a reason."
+    lines, bad = ['', f'One layer of {len(NETS)} architectures, 2 images: ' + ', '.join(
+        f'{n} `{v[1]}`' for n, v in NETS.items()) + '.', '',
+        '| package | method | ' + ' | '.join(NETS) + ' | |', '|---'*(len(NETS) + 3) + '|'], []
+    for peer, maps in theirs.items():
+        for method in dict.fromkeys(k for k, _ in maps):
+            row, why = [], set()
+            for net in NETS:
+                if (method, net) not in maps: row.append(''); continue
+                d = net_difference(peer, method, net)(maps[method, net])
+                row.append(f'{d:.1e}')
+                if d < 1e-4: continue
+                reason = WHY.get((peer, method, net)) or WHY.get((peer, method)) or (WHY[net] if net in WHY and peer in ('grad-cam', 'torchcam') else '')
+                if reason: why.add(reason)
+                if not reason: bad.append((peer, method, net))
+            lines.append(f"| {peer} | {method} | {' | '.join(row)} | {'; '.join(sorted(why))} |")
+    return lines, bad
 
 
 # One function for each package: (method, layers joined by '+') -> maps
@@ -119,7 +284,10 @@ def main():
     p.add_argument('--out', type=Path); p.add_argument('--worker'); p.add_argument('--to')
     a = p.parse_args()
     model, x, y = setup()
-    if a.worker: return torch.save(MAPS[a.worker](model, x, y), a.to)
+    if a.worker:
+        torch.save(MAPS[a.worker](model, x, y), a.to)
+        return torch.save(NET_MAPS[a.worker](), f'{a.to}.nets')
+    nets = {'own autograd': nets_autograd()}
     lines, bad = ['# Equality with other packages', '',
                   f"`python benchmarks/cam_parity.py`, torch {torch.__version__.split('+')[0]}, "
                   f"{', '.join(v[0].replace('==', ' ') for v in PEERS.values())}; n = 8 images, seed 0.", '',
@@ -130,6 +298,7 @@ def main():
                 proc.communicate()
             if proc.returncode: sys.exit(f'{peer} failed, see above')
             theirs = torch.load(f'{d}/maps.pt', weights_only=True)
+            nets[peer] = torch.load(f'{d}/maps.pt.nets', weights_only=True)
         errors = {}
         for (method, layers), maps in theirs.items():
             mine = ours(peer, method, layers, model, x, y).detach()
@@ -140,7 +309,9 @@ def main():
             other = [f"{'mean of four' if '+' in k else OTHER[k]}: {v:.1e}" for k, v in e.items() if k not in LAYERS]
             single = [f'{e[k]:.1e}' if k in e else '' for k in LAYERS]
             lines.append(f"| {peer} | {method} | {' | '.join(single)} | {', '.join(other)} | {why} |")
-    text = '\n'.join(lines) + '\n'
+    more, apart = net_table(nets)
+    bad += apart
+    text = '\n'.join(lines + more) + '\n'
     print(text)
     if a.out: a.out.parent.mkdir(exist_ok=True); a.out.write_text(text, encoding='utf-8')
     if bad: sys.exit(f'not equal to 1e-5: {bad}')

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from .activations import (as_images, check_finite, explain_mode, layer_gradients, record_activations,
                                        unwrap_model)
 from .cam import cam, CamResult, GradCAM
-from .methods import gradcampp_weights, normalize_maps, target_scores, upsample
+from .methods import CAM_METHODS, gradcampp_weights, normalize_maps, target_scores, upsample
 from ..hooks import find_layers, Hooks
 
 # %% ../../nbs/explain/05_attribution.ipynb #e29e38f7
@@ -107,6 +107,10 @@ def _result(logits, ids, name, raw, hw, norm='max'):
     r.add(name, raw, hw)
     return r
 
+def _join(weighted, eigen):
+    "Make one map (n,h,w) of weighted channels (n,k,h,w)."
+    return CAM_METHODS['eigencam'](weighted) if eigen else weighted.sum(1)
+
 def _classes_only(ids, who):
     "Refuse targets that are functions."
     if (ids < 0).any(): raise ValueError(f"{who} needs classes as target, not functions")
@@ -134,6 +138,7 @@ def score_cam(
     bs:int=256,       # masked images per forward pass
     norm:str|None='max',  # as in `cam`
     reshape=None,     # as in `cam`
+    eigen:bool=False, # first principal component of the weighted channels, in place of their sum
 )->CamResult:         # as `cam` returns it
     "Weigh each channel by the class score of the image seen through it (Score-CAM)."
     model = unwrap_model(model)
@@ -142,7 +147,7 @@ def score_cam(
         ids, raw = target_scores(logits, target, len(x))[1], []
         for i, (xi, a) in enumerate(zip(x, A)):
             w = _confidences(model, xi, a, _target_of(target, ids, i), bs)  # (k,)
-            raw.append((w[:, None, None] * a).sum(0))
+            raw.append(_join(w[None, :, None, None] * a, eigen)[0])
     return _result(logits, ids, name, torch.stack(raw), tuple(x.shape[2:]), norm)
 
 # %% ../../nbs/explain/05_attribution.ipynb #7d92e681
@@ -154,6 +159,7 @@ def ablation_cam(
     target=None,      # as in `cam`
     norm:str|None='max',  # as in `cam`
     reshape=None,     # as in `cam`
+    eigen:bool=False, # first principal component of the weighted channels, in place of their sum
 )->CamResult:         # as `cam` returns it
     "Weigh each channel by the part of the score that is lost without it (Ablation-CAM)."
     model = unwrap_model(model)
@@ -168,7 +174,7 @@ def ablation_cam(
                 return out
             with Hooks([module], without): w.append(score - target_scores(model(x), again)[0])
     w = torch.stack(w, 1).to(A.dtype) / score.to(A.dtype).abs().clamp(min=1e-12)[:, None]  # (n,k)
-    return _result(logits, ids, name, (w[:, :, None, None] * A).sum(1), tuple(x.shape[2:]), norm)
+    return _result(logits, ids, name, _join(w[:, :, None, None] * A, eigen), tuple(x.shape[2:]), norm)
 
 # %% ../../nbs/explain/05_attribution.ipynb #936ee128
 @torch.no_grad()
@@ -200,11 +206,10 @@ def occlusion(
 # %% ../../nbs/explain/05_attribution.ipynb #394dd9f7
 def _by_layer(f, self, x, targets, eigen):
     "Make one `CamResult` of what `f` gives for each target layer of `self`, a `GradCAM`."
-    if eigen: raise ValueError(f"{type(self).__name__} has no eigen_smooth: take GradCAM or EigenGradCAM")
     if self.target_layers is None: raise ValueError(f"{type(self).__name__} needs target_layers: name one")
     model, result = unwrap_model(self.model), None
     for layer in find_layers(model, self.target_layers):
-        r = f(model, x, layer, targets, norm=self.norm, reshape=self.reshape)
+        r = f(model, x, layer, targets, norm=self.norm, reshape=self.reshape, eigen=eigen)
         result = result or CamResult(r.logits, r.target, norm=self.norm)
         for kept, new in zip((result.raw, result.maps, result.empty), (r.raw, r.maps, r.empty)): kept.update(new)
     return result
@@ -214,7 +219,7 @@ class ScoreCAM(GradCAM):
     def explain(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
         targets=None,               # as `target` of `cam`
-        eigen:bool=False,           # refused: these maps are sums by definition
+        eigen:bool=False,           # as `eigen_smooth` of a call
     )->CamResult:                   # the maps of each layer, with the logits
         "Compute the maps of a batch, layer by layer."
         return _by_layer(score_cam, self, input_tensor, targets, eigen)
@@ -224,7 +229,7 @@ class AblationCAM(GradCAM):
     def explain(self,
         input_tensor:torch.Tensor,  # (n,3,h,w), normalised as in training
         targets=None,               # as `target` of `cam`
-        eigen:bool=False,           # refused: these maps are sums by definition
+        eigen:bool=False,           # as `eigen_smooth` of a call
     )->CamResult:                   # the maps of each layer, with the logits
         "Compute the maps of a batch, layer by layer."
         return _by_layer(ablation_cam, self, input_tensor, targets, eigen)

@@ -67,15 +67,21 @@ class SemanticSegmentationTarget:
     "Explain the score of class `category` over the pixels of `mask`, in what a segmentation model puts out."
     def __init__(self,
         category:int,  # index of the class
-        mask,          # (h,w), 1 or True at the pixels asked for
+        mask=None,     # (h,w), 1 or True at the pixels asked for; None: where the class has the highest score
     ):
-        self.category, self.mask = int(category), torch.as_tensor(mask)
+        self.category, self.mask = int(category), None if mask is None else torch.as_tensor(mask)
 
     def __call__(self,
-        out:torch.Tensor,  # (c,h,w) of one image or (n,c,h,w) of a batch
-    )->torch.Tensor:       # () or (n,)
+        out,             # (c,h,w) of one image or (n,c,h,w) of a batch, or torchvision's dict with it as 'out'
+    )->torch.Tensor:     # () or (n,)
         "Add the scores of the class over the mask."
-        return (out[..., self.category, :, :] * self.mask.to(out)).sum((-2, -1))
+        if isinstance(out, dict): out = out['out']
+        scores = out[..., self.category, :, :]
+        mask = out.detach().argmax(-3) == self.category if self.mask is None else self.mask
+        if mask.shape[-2:] != scores.shape[-2:]:
+            raise ValueError(f"mask is {tuple(mask.shape)}, the model's output {tuple(out.shape)}: pass a mask of the "
+                             "output's height and width")
+        return (scores * mask.to(out)).sum((-2, -1))
 
 # %% ../../nbs/explain/03_methods.ipynb #f4393789
 def _class_ids(target, n, n_classes, device):
@@ -107,6 +113,7 @@ def _call_target(target, logits, n):
 
 def _each(out, n):
     "What a model put out for each of `n` images: tensors, or tuples, lists and dicts of them."
+    if isinstance(out, list) and len(out) == n and all(isinstance(o, dict) for o in out): return out  # a detector
     if isinstance(out, dict): return [dict(zip(out, v)) for v in zip(*(_each(v, n) for v in out.values()))]
     if isinstance(out, (tuple, list)): return [type(out)(v) if type(out) in (tuple, list) else v
                                                for v in zip(*(_each(v, n) for v in out))]
