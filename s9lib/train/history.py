@@ -52,50 +52,93 @@ def _status(learn, seconds, start):
     return (f"epoch {learn.epoch + 1}/{learn.n_epoch}  loss {loss/n:.3f}  acc {correct/n:.1%}  "
             f"{n/max(learn.seconds, 1e-9):,.0f} img/s  {tqdm.format_interval(left)} left")
 
+# %% ../../nbs/train/09_history.ipynb #570423ff
+class _Terminal:
+    "Show rows on stdout and a bar on stderr."
+    def __init__(self, total, done, bar):
+        self.tqdm = tqdm(total=total, initial=done, leave=False, file=sys.stderr, mininterval=0, disable=not bar,
+                         dynamic_ncols=True, bar_format='{percentage:3.0f}%|{bar}| {desc}')
+
+    def draw(self, step, status):
+        self.tqdm.n = step
+        self.tqdm.set_description_str(status)
+
+    def row(self, line):
+        self.tqdm.clear()
+        print(line, flush=True)  # it is in the log whatever comes next
+
+    def close(self): self.tqdm.close()
+
+# %% ../../nbs/train/09_history.ipynb #e2fa7789
+class _Output:
+    "Show rows and bar as one output of a notebook's cell."
+    def __init__(self, total, done):
+        self.total, self.rows, self.handle = total, '', None
+
+    def show(self, bar=''):
+        data = {'text/plain': self.rows + bar}
+        if self.handle is None:
+            from IPython.display import display
+            self.handle = display(data, raw=True, display_id=True)
+        else: self.handle.update(data, raw=True)
+
+    def draw(self, step, status):
+        form = '{percentage:3.0f}%|{bar:12}| {desc}'
+        self.show(tqdm.format_meter(step, self.total, 0, bar_format=form, prefix=status))
+
+    def row(self, line):
+        self.rows += line + '\n'
+        self.show()
+
+    def close(self): self.show()
+
+def _in_notebook():
+    "Whether what is printed goes to a notebook; not if it is redirected."
+    return type(sys.stdout).__module__ == 'ipykernel.iostream'
+
 # %% ../../nbs/train/09_history.ipynb #7f5adeeb
 class ProgressCallback(Callback):
-    "Show a progress bar on stderr and one row per epoch on stdout."
+    "Show one row per epoch and, while it runs, a progress bar: one output in a notebook, stdout and stderr elsewhere."
     order = 50
     def __init__(self,
         every:float=.5,  # seconds between two updates of the bar
-        bar:bool=True,   # False: only the rows
+        bar:bool=True,   # False: only the rows, on stdout
     ):
         self.every, self.bar = every, bar
-        self.name, self.widths, self.tqdm = '', [], None  # the split that is evaluated, the table, the bar
+        self.name, self.widths, self.view = '', [], None  # the split that is evaluated, the table, what shows it
         self.begin, self.last, self.start = 0., 0., 0     # clock at the start and at the last update; first step
 
     def before_fit(self, learn):
         "Start the bar, and show the rows of the epochs that are done."
         self.name = learn.dls.eval_name
         self.widths = [max(len(c), 7) for c in _columns(self.name)]
-        self.tqdm = tqdm(total=learn.n_steps, initial=learn.step, leave=False, file=sys.stderr, mininterval=0,
-                         disable=not self.bar or not learn.strategy.is_main, dynamic_ncols=True,
-                         bar_format='{percentage:3.0f}%|{bar}| {desc}')
+        bar, span = self.bar and learn.strategy.is_main, (learn.n_steps, learn.step)
+        self.view = _Output(*span) if bar and _in_notebook() else _Terminal(*span, bar)
         self.begin, self.last, self.start = time.perf_counter(), 0., learn.step
-        print(_line(_columns(self.name), self.widths))
+        self.view.row(_line(_columns(self.name), self.widths))
         for r in learn.history: self.print_row(r)
 
     def print_row(self,
         r:dict,  # an epoch of `learn.history`
     ):
-        "Print one row of the table, flushed, so that it is in the log whatever comes next."
-        print(_line(_cells(r, self.name), self.widths), flush=True)
+        "Show one row of the table, at once."
+        self.view.row(_line(_cells(r, self.name), self.widths))
 
     def after_batch(self, learn):
         "Redraw the bar, at most every `every` seconds."
         now = time.perf_counter()
-        if self.tqdm.disable or (now - self.last < self.every and learn.step < learn.n_steps): return
-        self.last, self.tqdm.n = now, learn.step
-        self.tqdm.set_description_str(_status(learn, now - self.begin, self.start))
+        quiet = not self.bar or not learn.strategy.is_main
+        if quiet or (now - self.last < self.every and learn.step < learn.n_steps): return
+        self.last = now
+        self.view.draw(learn.step, _status(learn, now - self.begin, self.start))
 
     def after_epoch(self, learn):
-        "Print the row of the epoch."
-        self.tqdm.clear()
+        "Show the row of the epoch."
         self.print_row(learn.history[-1])
 
     def after_fit(self, learn):
         "Take the bar away."
-        if self.tqdm is not None: self.tqdm.close()
+        if self.view is not None: self.view.close()
 
 # %% ../../nbs/train/09_history.ipynb #d4c35784
 def _check_history(history):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['set_lr', 'in_phases', 'take_step', 'size_after', 'set_trainable', 'call_callbacks', 'call_after_fit', 'check_finite',
-           'describe_run', 'Learner']
+           'describe_run', 'History', 'Learner']
 
 # %% ../../nbs/train/08_learner.ipynb #0e911715
 import time
@@ -163,6 +163,14 @@ def describe_run(
         freeze=[list(f) for f in learn.freeze], unfreeze=[list(f) for f in learn.unfreeze],
         compile=learn.compile, precision=learn.precision, **learn.config)
 
+# %% ../../nbs/train/08_learner.ipynb #7352cbfa
+class History(list):
+    "Hold a dict per epoch; a list that prints in one line."
+    def __repr__(self):
+        last = {k: v for k, v in (self[-1] if self else {}).items() if k.endswith(('_loss', '_acc'))}
+        said = ''.join(f', {k} {v:.4f}' for k, v in last.items() if isinstance(v, (int, float)))
+        return f"History({len(self)} epoch{'s'*(len(self) != 1)}{said})"
+
 # %% ../../nbs/train/08_learner.ipynb #ff055762
 class Learner(Evaluator):
     "Train `model` on `dls`; everything it needs to go on later is in `state_dict`."
@@ -197,7 +205,7 @@ class Learner(Evaluator):
         # compiled, it is another way to call the same weights
         self.net = torch.compile(self.model, backend=backend) if compile else self.model
         self.epoch = self.step = self.n_epoch = self.n_steps = 0      # done, and to do
-        self.history, self.lr, self.seconds, self.sums = [], 0., 0., zero_sums(self.device)
+        self.history, self.lr, self.seconds, self.sums = History(), 0., 0., zero_sums(self.device)
         self.opt = self.sched = self.avg = self.scaler = self.loss = self.error = None
         self.checksums, self.resumed = {}, {}  # of the images of a loader; `run_info` of the state it goes on from
 
@@ -248,7 +256,7 @@ class Learner(Evaluator):
         self.avg = self.averager(self.model) if self.averager else None
         half = self.amp and amp_dtype(self.device) == torch.float16
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half)
-        self.epoch, self.step, self.seconds, self.history, self.error = 0, 0, 0., [], None
+        self.epoch, self.step, self.seconds, self.history, self.error = 0, 0, 0., History(), None
         self.lr, self.sums = self.opt.param_groups[0]['lr'], zero_sums(self.device)
 
     def _run(self):
@@ -359,7 +367,7 @@ class Learner(Evaluator):
         self.scaler.load_state_dict(state['scaler'])
         self.sums.copy_(state['sums'])
         self.epoch, self.step, self.seconds = state['epoch'], state['step'], state['seconds']
-        self.history = [dict(r) for r in state['history']]
+        self.history = History(dict(r) for r in state['history'])
         self.lr, self.resumed = self.opt.param_groups[0]['lr'], state.get('run_info', {})
         set_rng(self.device, state['rng'])
 
