@@ -14,8 +14,10 @@ import cv2
 import numpy as np
 import torch
 from albumentations.pytorch import ToTensorV2
+from torchvision.transforms import v2
 
 from ..core import keyed_rng
+from .transforms import TorchvisionPipeline
 
 # %% ../../nbs/data/06_batched.ipynb #3a3bcab4
 class BatchedTransform:
@@ -311,11 +313,13 @@ class BatchedPipeline:
     "Take a pipeline apart: the parameters of an epoch are tables, the work is done per image or per batch."
     def __init__(
         self,
-        tfm,  # an `A.Compose`, which is copied; one with p<1 or of a subclass is run as it is
+        tfm,  # an `A.Compose`, which is copied; one with p<1, of a subclass or of torchvision is run as it is
     ):
-        if not isinstance(tfm, (A.BaseCompose, A.BasicTransform)):
-            raise TypeError(f"tfm is a {type(tfm).__name__}: expected an A.Compose, such as train_tfms('light'), or a "
-                            f"single Albumentations transform")
+        if isinstance(tfm, v2.Transform): tfm = TorchvisionPipeline(tfm)
+        if not isinstance(tfm, (A.BaseCompose, A.BasicTransform, TorchvisionPipeline)):
+            raise TypeError(f"tfm is a {type(tfm).__module__.split('.')[0]} {type(tfm).__name__}: expected an A.Compose, "
+                            "such as train_tfms('light'), a single Albumentations transform, or a pipeline of "
+                            "torchvision.transforms.v2")
         tfm = copy.deepcopy(tfm)
         plain = type(tfm) is A.Compose and tfm.p == 1
         self.transforms = [batched(t) for t in tfm.transforms] if plain else [BatchedTransform(tfm)]

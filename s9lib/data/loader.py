@@ -23,7 +23,7 @@ from .cifar import load_data
 from .dataset import CIFAR100_MEAN, CIFAR100_STD, CIFAR10_MEAN, CIFAR10_STD, IMAGENET_MEAN, IMAGENET_STD
 from .dataset import channel_stats, ImageData, LazyImages, train_valid_split
 from .synthetic import shapes_split
-from .transforms import denorm, train_tfms, valid_tfms
+from .transforms import denorm, TorchvisionPipeline, train_tfms, valid_tfms
 from ..images import plain_text, show_images
 
 # %% ../../nbs/data/07_loader.ipynb #53fb934b
@@ -40,7 +40,8 @@ def pick_mode(
     best = 'device' if pipeline.normalizes and not slow else 'batch' if pipeline.normalizes else 'image'
     why = dict(device='every transform has a batched form',
                batch=f'{slow} run per image on the CPU, Normalize on the device',
-               image='the pipeline does not end in Normalize (standard) and ToTensorV2')[best]
+               image='torchvision runs per image on the CPU' if 'TorchvisionPipeline' in pipeline.per_image else
+                     'the pipeline does not end in Normalize (standard) and ToTensorV2')[best]
     if mode == 'auto': return best, f'{best}: {why}'
     if mode not in MODES: raise ValueError(f"mode={mode!r}: expected 'auto', 'image', 'batch' or 'device'")
     if MODES.index(mode) > MODES.index(best):
@@ -161,6 +162,8 @@ def output_size(
 )->tuple:                      # (h,w) of what comes out
     "Find the size of a pipeline's output by running it once."
     probe = np.zeros((*(hw or (256, 256)), 3), np.uint8)
+    for t in pipeline.transforms:
+        if isinstance(t.tfm, TorchvisionPipeline): t.tfm.check(probe)
     out = pipeline.apply_one(probe, pipeline.sample_params(1, 0, 0), 0, (0, 0))
     return tuple(out.shape[-2:] if isinstance(out, torch.Tensor) else out.shape[:2])
 
@@ -188,7 +191,7 @@ class Loader:
     def __init__(
         self,
         data:ImageData,         # what to load
-        tfm,                    # an `A.Compose`; see `train_tfms`
+        tfm,                    # an `A.Compose`, see `train_tfms`; or a pipeline of torchvision.transforms.v2
         bs:int=512,             # batch size
         shuffle:bool=False,     # a new order in every epoch
         drop_last:bool=False,   # leave out a last batch that is not full
@@ -296,6 +299,7 @@ def _stats(data, tfms, photo=False):
     "Mean and std to normalize by: of your own Normalize, ImageNet's for photos, CIFAR's for CIFAR, else of the data."
     for t in BatchedPipeline(tfms).transforms if tfms is not None else ():
         if type(t.tfm) is A.Normalize and t.batched: return tuple(t.tfm.mean), tuple(t.tfm.std)
+        if isinstance(t.tfm, TorchvisionPipeline): return t.tfm.stats()
     known = {'CIFAR-10': (CIFAR10_MEAN, CIFAR10_STD), 'CIFAR-100': (CIFAR100_MEAN, CIFAR100_STD)}
     if photo: return IMAGENET_MEAN, IMAGENET_STD
     return known[data.name] if data.name in known else channel_stats(data)
@@ -342,7 +346,7 @@ class DataLoaders:
         test:ImageData,         # held-out images of the same classes: test, or what their `split` says
         bs:int=None,            # batch size in training; None: 512, for photos 32; in tests up to 4 times that
         preset:str=None,        # see `train_tfms`; None: 'light', for photos 'photo'
-        tfms=None,              # an `A.Compose` of one's own, instead of `preset`
+        tfms=None,              # an `A.Compose` of one's own, or a torchvision v2 pipeline, instead of `preset`
         tfm_args:dict=None,     # options of `train_tfms` in place of those of `preset`: dict(pad=3)
         valid_pct:float=0.,     # share of train held out as `valid`; 0: what came with train, if anything did
         seed:int=0,             # keys the split, the order and the augmentation
