@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['keyed_rng', 'set_seed', 'default_device', 'default_amp', 'atomic_path', 'cache_dir', 'package_version',
-           'show_install']
+           'opencv_builds', 'show_install']
 
 # %% ../nbs/00_core.ipynb #13c78700
 import glob
@@ -114,6 +114,13 @@ def package_version(
     except PackageNotFoundError: return '-'
 
 # %% ../nbs/00_core.ipynb #a355d0d3
+_OPENCV = [f'opencv-{k}' for k in ('python', 'contrib-python', 'python-headless', 'contrib-python-headless')]
+
+def opencv_builds()->list:  # of 'name version'
+    "List the installed builds of OpenCV; they overwrite each other's `cv2`, and only one is wanted."
+    return [f'{p} {v}' for p in _OPENCV if (v := package_version(p)) != '-']
+
+# %% ../nbs/00_core.ipynb #dccd416b
 def show_install()->str:  # lines `name value`, to print or to paste into an issue
     "Report the versions and the hardware that a result depends on."
     pkgs = 's9lib torch torchvision albumentations albucore opencv-python-headless numpy matplotlib'.split()
@@ -125,4 +132,7 @@ def show_install()->str:  # lines `name value`, to print or to paste into an iss
     if package_version('albumentationsx') != '-':
         rows.append(('warning', 'albumentationsx (AGPL) shadows albumentations: pip uninstall albumentationsx, then '
                                 'reinstall albumentations'))
+    if len(builds := opencv_builds()) > 1:
+        rows.append(('warning', f'{", ".join(builds)} share one cv2, which is that of the last one installed: uninstall '
+                                'all of them, then pip install opencv-python-headless'))
     return '\n'.join(f'{k:<24}{v}' for k, v in rows)

@@ -5,7 +5,7 @@
 
 Nothing here writes into the repository: what has to run nbdev does so in a copy.
 """
-import ast, contextlib, json, os, re, shutil, subprocess, sys, tempfile
+import ast, contextlib, json, os, re, shutil, subprocess, sys, tempfile, zipfile
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from openings import source, tree
 FINAL = openings.FINAL
 MAY_IMPORT = {'os', 'pathlib', 's9lib'}             # what the final notebooks may import
 MAX_KB, WIDTH, PATCHED, SURFACE = 300, 120, 15, 90  # of a notebook, a line, methods with @patch, names of s9lib.all
+PACKAGE_KB = 600                                    # of the sdist and of the wheel
 BASE = 'base', 'data', 'nets'
 WINGS = dict(base=(), data=('base',), nets=('base',), train=BASE, explain=BASE,  # from which folders each may import
              apps=(*BASE, 'train', 'explain'), all=(*BASE, 'train', 'explain', 'apps'))
@@ -181,7 +182,9 @@ def plain(src): return re.sub(r'^(\s*)[%!].*$', r'\1pass', src, flags=re.M)  # w
 def finals(root): return [p for name in FINAL if (p := root/'nbs'/name).is_file()]
 
 def final_notebook(root):
-    "A final notebook imports from the library and defines nothing."
+    "A final notebook imports from the library and defines nothing; nbdev_test does not train by it."
+    for p in finals(root):
+        if 'skip_exec: true' not in '\n'.join(cells(p, 'raw')): yield f'{p.name}: has no raw cell with skip_exec: true'
     for p, n in ((p, n) for p in finals(root) for src in cells(p) for n in ast.walk(ast.parse(plain(src)))):
         if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)): yield f'{p.name}: defines {n.name}'
         if isinstance(n, (ast.Assign, ast.AnnAssign, ast.NamedExpr)) and 'lambda' in ast.unparse(n):
@@ -285,8 +288,22 @@ def requirements(root):
     if f'__version__ = "{cfg["version"]}"' not in (root/'s9lib/__init__.py').read_text(encoding='utf-8'):
         yield f"settings.ini says version {cfg['version']}, s9lib/__init__.py does not: make export"
 
+def package(root):
+    "sdist and wheel are built, small and whole; what an installer finds in the sdist makes the same wheel."
+    with scratch(root) as copy:
+        r = python(copy, '-m', 'build', '--no-isolation', '--outdir', 'made')  # the wheel is built from the sdist
+        if r.returncode: yield last_lines(r.stdout + r.stderr); return
+        (sdist,), (wheel,) = (copy/'made').glob('*.tar.gz'), (copy/'made').glob('*.whl')
+        with zipfile.ZipFile(wheel) as z: names = z.namelist()
+        modules_ = {p.relative_to(root).as_posix() for p in tree(root/'s9lib') if p.suffix == '.py'}
+        if lack := {*modules_, 's9lib/py.typed'} - {*names}: yield f'the wheel lacks {", ".join(sorted(lack))}'
+        top = {n.split('/')[0] for n in names if '.dist-info/' not in n}
+        if top != {'s9lib'} or any(n.endswith('.ipynb') for n in names): yield f'the wheel holds {sorted(top)}'
+        yield from (f'{p.name}: {p.stat().st_size/1024:.0f} KB, expected at most {PACKAGE_KB}'
+                    for p in (sdist, wheel) if p.stat().st_size > PACKAGE_KB*1024)
+
 CHECKS = [editor, imports, in_step, pyflakes, conflict_markers, readme, addresses, results, stored, one_way, shape,
-          final_notebook, links, sidebar, site, requirements]
+          final_notebook, links, sidebar, site, requirements, package]
 
 def run(check, root):
     "Findings of one check; one that breaks is a finding too."

@@ -9,6 +9,7 @@ address leads to what is committed here, and /content to a folder of its own. Th
 the library and what Colab lacks beside it. Pages run there on drawn shapes, without their `#| slow` cells.
 """
 import argparse, json, os, re, shutil, subprocess, sys, tempfile
+from functools import partial
 from pathlib import Path
 
 import check, openings
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FORCE = ['opencv-contrib-python', 'opencv-python']  # share their cv2 with the headless build, on Colab too
 KERNEL = 'pip ipykernel ipython ipywidgets nbclient nbconvert matplotlib-inline'.split()
 PAGES = 'fastcore scikit-learn scikit-image timm tensorboard pandas'.split()  # what pages use where it is there
+OTHER = re.compile('python$|setuptools$|nvidia-|cuda-|triton')  # follow the build of torch, which is another one here
 FAKE = """Metadata-Version: 2.1
 Name: {}
 Version: {}
@@ -44,7 +46,7 @@ def make(env, python, there):
     real = [f'{n}=={there[n]}' for n in dict.fromkeys(needs + KERNEL + PAGES) if n in there]
     with tempfile.TemporaryDirectory() as d:
         limits = Path(d, 'limits.txt')
-        limits.write_text('\n'.join(f'{n}=={v}' for n, v in there.items() if n not in ('python', 'setuptools')))
+        limits.write_text('\n'.join(f'{n}=={v}' for n, v in there.items() if not OTHER.match(n)))
         subprocess.run([*install, '--no-deps', *(f'{n}=={there[n]}' for n in FORCE)], check=True)
         subprocess.run([*install, '-c', limits, *real], check=True)
     where = next(env.glob('lib/python*/site-packages'))
@@ -57,6 +59,7 @@ def make(env, python, there):
             (info/file).write_text(text)
     odd = {n: v for n, v in listed(py).items() if there.get(n, v).partition('+')[0] != v.partition('+')[0]}
     if odd: print(f'not at the version of Colab: {odd}')
+    (env/'made').touch()
 
 def surroundings(env, d):
     "The variables of a Colab whose GitHub is this repository, as far as it is committed."
@@ -76,7 +79,8 @@ def surroundings(env, d):
 def install_cell(env, d, vars_):
     "Run the install cell; yield what is wrong: said, changed, or not installed."
     page = ROOT/'nbs/20_cifar10.ipynb'
-    cell = next(s for s in check.cells(page) if '-e /content ]' in s).replace('-e /content', f"-e '{d}/content'")
+    cell = next(s for s in check.cells(page) if '-e /content ]' in s)
+    cell = cell.replace('-e /content', f"-e '{d}/content'")
     py, before = env/'bin/python', listed(env/'bin/python')
     subprocess.run([py, '-m', 'pip', 'uninstall', '-q', '-y', 's9lib'], check=True, capture_output=True)
     before.pop('s9lib', None)
@@ -120,14 +124,17 @@ def main():
     ap.add_argument('--python', default=f"python{there['python'].rpartition('.')[0]}", help='default: %(default)s')
     args = ap.parse_args()
     env = args.env.resolve()
-    if not (env/'bin/python').exists(): make(env, args.python, there)
+    if not (env/'made').exists(): make(env, args.python, there)
     with tempfile.TemporaryDirectory() as tmp:
         d = Path(tmp).resolve()
         (d/'content').mkdir()
         vars_ = surroundings(env, d)
-        good = [check.report("the install cell keeps Colab's versions", check.run(lambda _: install_cell(env, d, vars_), 0))]
-        if good[0]:
-            good += [check.report(f'page {p.stem}', check.run(lambda _: run_page(p, env, d, vars_), 0)) for p in args.pages]
+        jobs = [("the install cell keeps Colab's versions", install_cell)]
+        jobs += [(f'page {p.stem}', partial(run_page, p)) for p in args.pages]
+        good = []
+        for name, job in jobs:
+            good.append(check.report(name, check.run(lambda _: job(env, d, vars_), 0)))
+            if not good[0]: break
     print(f'{sum(good)} passed, {len(good) - sum(good)} failed')
     sys.exit(not all(good))
 

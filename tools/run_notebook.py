@@ -43,7 +43,7 @@ class Interrupted(Exception): "A signal asked for the end."
 
 class Client(NotebookClient):
     "A notebook client that shows the output as it comes and passes interrupts on to the running cell."
-    signum, bar, out = None, False, None
+    signum, bar, out, live = None, False, None, (None, '')
 
     async def async_start_new_kernel(self, **kwargs):
         for s in (signal.SIGINT, signal.SIGTERM):
@@ -87,6 +87,19 @@ class Client(NotebookClient):
             if text and not text.startswith('<'): self.show(text + '\n', 'stdout')
         return super().output(outs, msg, display_id, cell_index)
 
+    def process_message(self, msg, cell, cell_index):
+        "Show what grows in an output that is replaced as a whole: rows that end in a line break, then a bar."
+        content = msg['content']
+        display_id = content.get('transient', {}).get('display_id')
+        if display_id and [*content.get('data', ())] == ['text/plain']:
+            text = content['data']['text/plain']
+            rows, bar = text[:text.rfind('\n') + 1], text[text.rfind('\n') + 1:]
+            seen = self.live[1] if self.live[0] == display_id and rows.startswith(self.live[1]) else ''
+            self.live = display_id, rows
+            if rows != seen: self.show(rows[len(seen):], 'stdout')
+            if bar and sys.stderr.isatty(): self.show(f'\r\x1b[K{bar}', 'stderr')
+        return super().process_message(msg, cell, cell_index)
+
     def show(self, text, name):
         "Write to the terminal, over a bar that stands in the way."
         if self.bar and name == 'stdout': print('\r\x1b[K', end='', file=sys.stderr, flush=True)
@@ -122,7 +135,7 @@ def to_html(nb, title):
     "One file with its figures inside; only formulas need the network, to be typeset."
     from nbconvert import HTMLExporter
     shown = nb.copy()
-    shown.cells = [c for c in nb.cells if not re.search(r'^#\s*\|\s*hide\s*$', c.source, re.M)]
+    shown.cells = [c for c in nb.cells if c.cell_type != 'raw' and not re.search(r'^#\s*\|\s*hide\s*$', c.source, re.M)]
     exporter = HTMLExporter(embed_images=True, require_js_url='', jquery_url='')
     return exporter.from_notebook_node(shown, {'metadata': {'name': title}})[0]
 
@@ -132,11 +145,17 @@ def run(path):
     nb = nbformat.read(path, 4)
     status, why, out = execute(nb, Path.cwd())
     out = Path(out or os.environ.get('S9LIB_OUT') or f'runs/{path.stem}')
-    out.mkdir(parents=True, exist_ok=True)
     half = out/f'{path.stem}.partial.ipynb'
-    write_whole(half if why else out/path.name, nbformat.writes(nb))
+    if why: print(why, file=sys.stderr)  # first: where nothing can be written, it says what to do
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(half if why else out/path.name, nbformat.writes(nb))
+    except OSError as e:
+        if not why: raise
+        print(f'The notebook as far as it came is not kept: {e}', file=sys.stderr)
+        return status
     if why:
-        print(f'{why}\nThe notebook as far as it came: {half.as_posix()}', file=sys.stderr)
+        print(f'The notebook as far as it came: {half.as_posix()}', file=sys.stderr)
         return status
     write_whole(out/f'{path.stem}.html', to_html(nb, path.stem))
     half.unlink(missing_ok=True)

@@ -20,7 +20,8 @@ def imported():
     here = Path(everything.__file__)
     assert 'site-packages' in here.parts, f'{here} is not installed: run this from another folder'
     assert (here.parent/'py.typed').is_file() and not list(here.parent.rglob('*.ipynb'))
-    assert not (text := said.getvalue().replace('Matplotlib is building the font cache; this may take a moment.', '').strip()), text
+    text = said.getvalue().replace('Matplotlib is building the font cache; this may take a moment.', '').strip()
+    assert not text, text
     print(everything.show_install())
 
 def trained():
@@ -120,8 +121,8 @@ def explore():
     raise ImportError(next(str(w.message) for w in seen if 'explore' in str(w.message)))
 
 # extra -> the modules that it brings, what is done with them
-EXTRAS = dict(timm=('timm', timm), heif=('pillow_heif', heif), streams=('webdataset', shards), captum=('captum', captum),
-              export=('onnx onnxscript onnxruntime', export), tensorboard=('tensorboard', tensorboard),
+EXTRAS = dict(timm=('timm', timm), heif=('pillow_heif', heif), streams=('webdataset', shards),
+              captum=('captum', captum), export=('onnx onnxscript onnxruntime', export), tensorboard=('tensorboard', tensorboard),
               demo=('gradio', demo), explore=('ipywidgets', explore), hf=('datasets', hf))
 
 def extra(name, want):

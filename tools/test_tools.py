@@ -22,6 +22,7 @@ FAULTS = [  # check, file, what is added to it (a notebook: as a cell), what the
     ('links', 'nbs/data/04_cifar.ipynb', '[core](../00_core.ipynb#kernel)', 'no such section'),
     ('links', 'nbs/data/04_cifar.ipynb', '[make](../../Makefile)', 'not on the site'),
     ('editor', 'README.md', '```python\nfrom s9lib.hooks import Hooks\nHooks.nonsense\n```', '"nonsense"'),
+    ('package', 'MANIFEST.in', 'exclude settings.ini', "KeyError: 'lib_name'"),
     ('shape', 's9lib/core.py', 'from s9lib.hooks import _inner', 'private s9lib.hooks._inner'),
 ]
 
@@ -41,6 +42,10 @@ PAGES = dict(
     good=['import os, sys\nprint(os.getcwd())\nprint("\\r 50%", file=sys.stderr)\nprint("careful", file=sys.stderr)',
           'out = "runs/seed3"', '6 * 7'],
     bad=['print("begun")', 'raise ValueError("it came:\\nfix it")'],
+    rows=['from IPython.display import display\nhandle = display({"text/plain": "head\\n"}, raw=True, display_id=True)\n'
+          'for i in range(50): handle.update({"text/plain": f"head\\nrow 1\\n{i}%|bar"}, raw=True)\n'
+          'handle.update({"text/plain": "head\\nrow 1\\nrow 2\\n"}, raw=True)'],
+    lost=['out = "file/run"', 'raise PermissionError("no right to write here: set S9LIB_OUT")'],
     dead=['import os; os._exit(1)'],
     saves=['print("begun", flush=True)\nimport time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: open("saved", "w")',
            'open("went on", "w")'])
@@ -70,6 +75,20 @@ def bad(d):
     (p := start('bad', d, '--inplace')).communicate()
     yield p.returncode == 1 and (d/'bad.ipynb').read_bytes() == before
 
+def rows(d):
+    "an output that is replaced as a whole is shown row by row, and stored once"
+    out, err = (p := start('rows', d)).communicate()
+    yield p.returncode == 0 and '\nhead\nrow 1\nrow 2\n' in out and 'bar' not in out + err and out.count('row 1') == 1
+    cell, = json.loads((d/'runs/rows/rows.ipynb').read_text())['cells']
+    yield [''.join(o['data']['text/plain']) for o in cell['outputs']] == ['head\nrow 1\nrow 2\n']
+
+def lost(d):
+    "where the run folder cannot be made, the notebook's own message comes first"
+    (d/'file').write_text('in the way')
+    err = (p := start('lost', d)).communicate()[1].splitlines()
+    yield p.returncode == 1 and err[0] == 'PermissionError: no right to write here: set S9LIB_OUT' and len(err) == 2
+    yield 'is not kept' in err[1]
+
 def dead(d):
     "a Python that dies is said to have died"
     yield start('dead', d).communicate()[1].startswith('DeadKernelError')
@@ -97,7 +116,7 @@ def runner(test, *args):
 def jobs(root):
     "Yield (name, function, arguments)."
     yield from ((f'planted in {f[1]}: {f[2]!r} -> {f[0]}', plant, root, *f) for f in FAULTS)
-    yield from ((f'run_notebook: {t.__doc__}', runner, t) for t in (good, bad, dead, inplace))
+    yield from ((f'run_notebook: {t.__doc__}', runner, t) for t in (good, bad, rows, lost, dead, inplace))
     signals = () if os.name == 'nt' else (signal.SIGINT, signal.SIGTERM)
     yield from ((f'run_notebook: {s.name}: {interrupted.__doc__}', runner, interrupted, s) for s in signals)
 
