@@ -29,7 +29,7 @@ def key(name): return re.sub(r'[-_.]+', '-', name).lower()
 def colab():
     "Colab's packages, {name: version}; its Python is one of them."
     text = Path(__file__).with_name('colab-packages.txt').read_text(encoding='utf-8')
-    return {key(n): v for n, v in re.findall(r'^(?:# )?([\w.-]+)==([\w.]+)', text, re.M)}  # 2.11.0+cpu is 2.11.0
+    return {key(n): v for n, v in re.findall(r'^(?:# )?([\w.-]+)==([\w.]+)', text, re.M)}  # without +cpu
 
 def listed(py):
     "What pip lists in the environment of `py`, {name: version}."
@@ -57,7 +57,7 @@ def make(env, python, there):
         info.mkdir()
         for file, text in (('METADATA', FAKE.format(name, version)), ('INSTALLER', 'pip\n'), ('RECORD', '')):
             (info/file).write_text(text)
-    odd = {n: v for n, v in listed(py).items() if there.get(n, v).partition('+')[0] != v.partition('+')[0]}
+    odd = {n: v for n, v in listed(py).items() if not OTHER.match(n) and there.get(n, v) != v.partition('+')[0]}
     if odd: print(f'not at the version of Colab: {odd}')
     (env/'made').touch()
 
