@@ -88,8 +88,9 @@ def install_cell(env, d, vars_):
     r = subprocess.run([py, '-m', 'IPython', '--no-banner', d/'cell.ipy'], cwd=d/'content', env=vars_, text=True,
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     after = listed(py)
-    said = '\n'.join(s for s in r.stdout.splitlines() if s.strip() and 'notice' not in s)
-    if said: yield f'the cell says: {said}'
+    said = re.sub(r'\x1b\][^\a]*\a|\x1b\[[0-9;]*[A-Za-z]', '', r.stdout).strip()
+    if 's9lib is not installed' in said: yield f'the cell says: {said}'
+    elif said: print(said)
     yield from (f'{n} was {v} and is {after.get(n, "gone")}' for n, v in before.items() if after.get(n) != v)
     if 's9lib' not in after: yield 'the library is not installed'
     print('added:', ', '.join(f'{n} {v}' for n, v in after.items() if n not in before))
