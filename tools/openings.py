@@ -4,9 +4,10 @@
     python tools/openings.py --write   # correct them (`make addresses`)
 
 Every page opens with a cell of title and subtitle and nothing else (nbdev makes the head of the site's page of it and
-drops the rest); numbered pages with code go on with a badge that opens them in Colab and a hidden cell that installs the library
-there. Colab keeps its own torch; albumentations is held at the version of constraints.txt, a newer one means something
-else. The last cell of a page exports where nbdev is there. Cells that are there keep their ids and outputs.
+drops the rest); numbered pages with code go on with a badge that opens them in Colab and a hidden cell that installs
+the library there. Colab keeps its own torch; albumentations is held at the version of constraints.txt, a newer one
+means something else. The last cell of a page exports where nbdev is there. Cells that are there keep their ids and
+outputs.
 """
 import configparser, hashlib, json, re, sys
 from pathlib import Path
@@ -68,7 +69,8 @@ def opened(cells, page, cfg):
         cells[at] = {**cells[at], 'source': m[1].splitlines(True)}
         cells.insert(at + 1, make('markdown', page, m[2]))
     for i, c in enumerate(cells):
-        if c['cell_type'] == 'code' and 'nbdev.nbdev_export()' in source(c): cells[i] = {**c, 'source': END.splitlines(True)}
+        if c['cell_type'] == 'code' and 'nbdev.nbdev_export()' in source(c):
+            cells[i] = {**c, 'source': END.splitlines(True)}
     if not Path(page).name[0].isdigit() or page in PROSE: return cells
     for kind, text, mark in (('markdown', BADGE, 'colab-badge.svg'), ('code', INSTALL, '[ -e /content ]')):
         text = text.format(user=cfg['user'], repo=cfg['repo'], branch=cfg['branch'], page=page)
