@@ -6,14 +6,15 @@
 __all__ = ['default_device', 'set_seed', 'show_install', 'read_image', 'save_fig', 'show_image', 'show_images', 'Hooks',
            'find_layers', 'ImageData', 'train_valid_split', 'shapes_split', 'image_csv', 'image_folder', 'cifar10',
            'cifar100', 'load_data', 'denorm', 'train_tfms', 'valid_tfms', 'DataLoaders', 'Loader', 'photo_data',
-           'whitening_', 'resnet18', 'resnet34', 'resnet50', 'fastnet', 'count_flops', 'count_params', 'model_summary',
-           'winograd_', 'ghost_', 'create_model', 'adamw', 'Lookahead', 'muon', 'one_cycle', 'sgd', 'cutmix', 'mixup',
-           'Evaluator', 'Callback', 'EarlyStopping', 'Learner', 'CSVLogger', 'ProgressCallback', 'plot_history',
-           'save_metrics', 'load_checkpoint', 'CheckpointCallback', 'distributed', 'RECIPES', 'Recipe', 'choose_recipe',
-           'get_recipe', 'run_folder', 'run_metrics', 'run_seed', 'photo_learner', 'vision_learner', 'plot_cams',
-           'show_cam_on_image', 'ClassifierOutputTarget', 'GradCAM', 'GradCAMPlusPlus', 'HiResCAM', 'cam', 'cams',
-           'guided_gradcam', 'score_cam', 'evaluate_cams', 'ClassificationInterpretation', 'Predictor',
-           'SaveModelCallback', 'load_model', 'save_model', 'write_report', 'explore']
+           'image_dataset', 'image_hf', 'image_shards', 'whitening_', 'resnet18', 'resnet34', 'resnet50', 'fastnet',
+           'count_flops', 'count_params', 'model_summary', 'winograd_', 'ghost_', 'create_model', 'adamw', 'Lookahead',
+           'muon', 'one_cycle', 'sgd', 'cutmix', 'mixup', 'Evaluator', 'Callback', 'EarlyStopping', 'Learner',
+           'CSVLogger', 'ProgressCallback', 'plot_history', 'save_metrics', 'load_checkpoint', 'CheckpointCallback',
+           'distributed', 'RECIPES', 'Recipe', 'choose_recipe', 'get_recipe', 'run_folder', 'run_metrics', 'run_seed',
+           'photo_learner', 'vision_learner', 'LogCallback', 'TensorBoardCallback', 'plot_cams', 'show_cam_on_image',
+           'ClassifierOutputTarget', 'GradCAM', 'GradCAMPlusPlus', 'HiResCAM', 'cam', 'cams', 'guided_gradcam',
+           'score_cam', 'evaluate_cams', 'ClassificationInterpretation', 'explain', 'Predictor', 'SaveModelCallback',
+           'load_model', 'save_model', 'write_report', 'explore']
 
 # %% ../nbs/19_all.ipynb #bc3f7dde
 from .core import default_device, set_seed, show_install
@@ -26,6 +27,7 @@ from .data.cifar import cifar10, cifar100, load_data
 from .data.transforms import denorm, train_tfms, valid_tfms
 from .data.loader import DataLoaders, Loader
 from .data.pets import photo_data
+from .data.streams import image_dataset, image_hf, image_shards
 from .nets.init import whitening_
 from .nets.resnet import resnet18, resnet34, resnet50
 from .nets.fastnet import fastnet
@@ -44,12 +46,14 @@ from .train.resume import CheckpointCallback
 from .train.distributed import distributed
 from .train.recipes import choose_recipe, get_recipe, Recipe, RECIPES, run_folder, run_metrics, run_seed
 from .train.finetune import photo_learner, vision_learner
+from .train.loggers import LogCallback, TensorBoardCallback
 from .explain.overlay import plot_cams, show_cam_on_image
 from .explain.methods import ClassifierOutputTarget
 from .explain.cam import cam, cams, GradCAM, GradCAMPlusPlus, HiResCAM
 from .explain.attribution import guided_gradcam, score_cam
 from .explain.benchmark import evaluate_cams
 from .explain.interpretation import ClassificationInterpretation
+from .explain.verdict import explain
 from .apps.inference import load_model, Predictor, save_model, SaveModelCallback
 from .apps.report import write_report
 from .apps.explore import explore
@@ -59,14 +63,14 @@ _all_ = [
     default_device, set_seed, show_install, read_image, save_fig, show_image, show_images, Hooks,
     find_layers,
     ImageData, train_valid_split, shapes_split, image_csv, image_folder, cifar10, cifar100, load_data, denorm,
-    train_tfms, valid_tfms, DataLoaders, Loader, photo_data,
+    train_tfms, valid_tfms, DataLoaders, Loader, photo_data, image_dataset, image_hf, image_shards,
     whitening_, resnet18, resnet34, resnet50, fastnet, count_flops, count_params, model_summary,
     winograd_, ghost_, create_model,
     adamw, Lookahead, muon, one_cycle, sgd, cutmix, mixup, Evaluator, Callback, EarlyStopping, Learner,
     CSVLogger, ProgressCallback, plot_history, save_metrics, load_checkpoint, CheckpointCallback,
     distributed, RECIPES, Recipe, choose_recipe, get_recipe, run_folder, run_metrics, run_seed,
-    photo_learner, vision_learner,
+    photo_learner, vision_learner, LogCallback, TensorBoardCallback,
     plot_cams, show_cam_on_image, ClassifierOutputTarget, GradCAM, GradCAMPlusPlus, HiResCAM, cam,
-    cams, guided_gradcam, score_cam, evaluate_cams, ClassificationInterpretation,
+    cams, guided_gradcam, score_cam, evaluate_cams, ClassificationInterpretation, explain,
     Predictor, SaveModelCallback, load_model, save_model, write_report, explore,
 ]

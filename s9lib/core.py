@@ -120,7 +120,7 @@ def opencv_builds()->list:  # of 'name version'
     "List the installed builds of OpenCV; they overwrite each other's `cv2`, and only one is wanted."
     return [f'{p} {v}' for p in _OPENCV if (v := package_version(p)) != '-']
 
-# %% ../nbs/00_core.ipynb #dccd416b
+# %% ../nbs/00_core.ipynb #e8b02479
 def show_install()->str:  # lines `name value`, to print or to paste into an issue
     "Report the versions and the hardware that a result depends on."
     pkgs = 's9lib torch torchvision albumentations albucore opencv-python-headless numpy matplotlib'.split()
@@ -133,6 +133,6 @@ def show_install()->str:  # lines `name value`, to print or to paste into an iss
         rows.append(('warning', 'albumentationsx (AGPL) shadows albumentations: pip uninstall albumentationsx, then '
                                 'reinstall albumentations'))
     if len(builds := opencv_builds()) > 1:
-        rows.append(('warning', f'{", ".join(builds)} share one cv2, which is that of the last one installed: uninstall '
-                                'all of them, then pip install opencv-python-headless'))
+        rows.append(('warning', f'{", ".join(builds)} share one cv2, which is that of the last one installed: '
+                                'uninstall all of them, then pip install opencv-python-headless'))
     return '\n'.join(f'{k:<24}{v}' for k, v in rows)

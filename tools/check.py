@@ -256,9 +256,9 @@ def sidebar(root):
     if [p for p in listed if p in order] != order: yield 'sidebar.yml: not in reading order'
 
 def site(root):
-    "What nbdev and Quarto read is true: the folder of the sources, the names in tools/docs.py, cells that import alone."
+    "What nbdev and Quarto read is true: folder of the sources, names in tools/docs.py, cells that import alone."
     cfg, quarto = openings.settings(root), (root/'nbs/_quarto.yml').read_text(encoding='utf-8')
-    if f"repo-subdir: {cfg['nbs_path']}\n" not in quarto: yield '_quarto.yml: repo-subdir is not nbs_path of settings.ini'
+    if f"repo-subdir: {cfg['nbs_path']}\n" not in quarto: yield '_quarto.yml: repo-subdir is not nbs_path'
     docs = {n.name for n in ast.parse((root/'tools/docs.py').read_text(encoding='utf-8')).body if hasattr(n, 'name')}
     for name in re.findall(r'tools\.docs[.:](\w+)', f"{cfg['renderer']} {cfg['procs']}"):
         if name not in docs: yield f'settings.ini names {name}, which tools/docs.py does not have'

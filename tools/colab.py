@@ -74,7 +74,7 @@ def surroundings(env, d):
     own = {k: v for k, v in os.environ.items() if not k.startswith(('S9LIB_', 'PYTHON')) and k != 'MPLBACKEND'}
     return {**own, 'PATH': f"{bin_}{os.pathsep}{env/'bin'}{os.pathsep}{os.environ['PATH']}", 'S9LIB_DATA': 'shapes',
             'XDG_CACHE_HOME': str(d/'cache'), 'IPYTHONDIR': str(d/'ipython'), 'GIT_CONFIG_COUNT': '1',
-            'GIT_CONFIG_KEY_0': f'url.{bare}.insteadOf', 'GIT_CONFIG_VALUE_0': cfg['git_url'], 'JUPYTER_PLATFORM_DIRS': '1'}
+            'GIT_CONFIG_KEY_0': f'url.{bare}.insteadOf', 'GIT_CONFIG_VALUE_0': cfg['git_url']}
 
 def install_cell(env, d, vars_):
     "Run the install cell; yield what is wrong: said, changed, or not installed."

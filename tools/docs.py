@@ -1,7 +1,7 @@
 """What the site shows of a function, which words of the text become links, and what is said of a picture to who cannot
 see it. settings.ini names `Renderer`, `links` and `alt_text`; nbdev calls them while it makes the site (`make docs`).
 """
-import inspect, json, re
+import html, inspect, json, re
 from pathlib import Path
 
 from fastcore.docments import docments
@@ -14,11 +14,12 @@ NAME = re.compile(r'(?<![\[`])`([A-Za-z][\w.]*)(?:\(\))?`(?![\]`])')
 def recipes():
     "Names that are a recipe and a function: in the text they mean the recipe, so they are no links."
     page = Path(__file__).resolve().parents[1]/'nbs/train/13_recipes.ipynb'
-    code = '\n'.join(''.join(c['source']) for c in json.loads(page.read_text(encoding='utf-8'))['cells'])
+    cells = json.loads(page.read_text(encoding='utf-8'))['cells']
+    code = '\n'.join(''.join(c['source']) for c in cells)
     return set(re.findall(r"^ +Recipe\('([\w-]+)'", code, re.M))
 
 def linked(look, text, skip=()):
-    "Make links of the public names in backticks that have an entry; not in code, in a table's code, or in another link."
+    "Make links of the public names in backticks that have an entry; not within code or another link."
     def one(m):
         url = None if m[1] in skip or any(p.startswith('_') for p in m[1].split('.')) else look.doc(m[1])
         return f'[{m[0]}]({url})' if url else m[0]
@@ -47,7 +48,8 @@ class alt_text:
     def __call__(self, cell):
         if cell.cell_type == 'markdown': self.said = words(cell.source) or self.said
         elif any('image/png' in o.get('data', {}) for o in cell.get('outputs', [])) and 'fig-alt' not in cell.source:
-            cell.source = f'#| fig-alt: {json.dumps(self.said or "Output of the cell above", ensure_ascii=False)}\n{cell.source}'
+            said = json.dumps(self.said or 'Output of the cell above', ensure_ascii=False)
+            cell.source = f'#| fig-alt: {said}\n{cell.source}'
 
 def plain(x):
     "A value as a reader writes it."
@@ -61,7 +63,7 @@ def kind_of(annotation):
 
 def in_table(x): return ' '.join(str(x).split()).replace('|', r'\|')
 
-def code(x): return f'`{in_table(x)}`' if x else ''
+def code(x): return f"<code>{html.escape(' '.join(x.split())).replace('|', '&#124;')}</code>" if x else ''
 
 class Renderer(BasicMarkdownRenderer):
     "Signature on lines that wrap, the docstring, and a table with a row for each parameter."
@@ -73,10 +75,12 @@ class Renderer(BasicMarkdownRenderer):
         parts.append(f'`{self.nm.rpartition(".")[2]}{self.call()}`{{.signature}}')
         if self.docs: parts.append(linked(look, self.docs.strip()))
         if rows := [*self.rows()]:
-            parts.append('\n'.join(['| | type | default | |', '|:------------|:----------|:-------|:------------------------|', *rows]))
+            parts.append('\n'.join(['| | type | default | |', '|:--|:--|:--|:--|', *rows]))
         return '---\n\n' + '\n\n'.join(parts)
 
-    def params(self): return [p for n, p in (self.sig.parameters if self.sig else {}).items() if n not in ('self', 'cls')]
+    def params(self):
+        ps = self.sig.parameters if self.sig else {}
+        return [p for n, p in ps.items() if n not in ('self', 'cls')]
 
     def call(self):
         "The signature without types, which stand in the table."

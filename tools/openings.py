@@ -4,9 +4,10 @@
     python tools/openings.py --write   # correct them (`make addresses`)
 
 Every page opens with a cell of title and subtitle and nothing else (nbdev makes the head of the site's page of it and
-drops the rest); numbered pages with code go on with a badge that opens them in Colab and a hidden cell that installs the library
-there. Every package that Colab has stays as it is, or the cell says that this cannot be; albumentations alone is held at the
-version of constraints.txt, for a newer one means something else. The last cell of a page exports where nbdev is there. Cells that are there keep their ids and outputs.
+drops the rest); numbered pages with code go on with a badge that opens them in Colab and a hidden cell that installs
+the library there. Every package that Colab has stays as it is, or the cell says that this cannot be; albumentations
+alone is held at the version of constraints.txt, for a newer one means something else. The last cell of a page exports
+where nbdev is there. Cells that are there keep their ids and outputs.
 """
 import configparser, hashlib, json, re, sys
 from pathlib import Path
@@ -18,8 +19,9 @@ BADGE = ('<a href="https://colab.research.google.com/github/{user}/{repo}/blob/{
 INSTALL = """#| hide
 #| eval: false
 ! [ ! -e /content ] || ( ( pip list --format=freeze | grep -viE '^(albu|{lib}=)'; \
-curl -sL https://raw.githubusercontent.com/{user}/{repo}/{branch}/constraints.txt | grep -E '^(albumentations|albucore)==' ) \
-> /tmp/constraints.txt && pip install -q -c /tmp/constraints.txt git+https://github.com/{user}/{repo}@{branch} ) || \
+curl -sL https://raw.githubusercontent.com/{user}/{repo}/{branch}/constraints.txt | \
+grep -E '^(albumentations|albucore)==' ) > /tmp/constraints.txt && \
+pip install -q -c /tmp/constraints.txt git+https://github.com/{user}/{repo}@{branch} ) || \
 echo '{lib} is not installed: it cannot be had, or not beside the packages of Colab (see above). To replace them: \
 pip install git+https://github.com/{user}/{repo}@{branch}, then restart the session'"""
 DRIVE = """
@@ -70,7 +72,8 @@ def opened(cells, page, cfg):
         cells[at] = {**cells[at], 'source': m[1].splitlines(True)}
         cells.insert(at + 1, make('markdown', page, m[2]))
     for i, c in enumerate(cells):
-        if c['cell_type'] == 'code' and 'nbdev.nbdev_export()' in source(c): cells[i] = {**c, 'source': END.splitlines(True)}
+        if c['cell_type'] == 'code' and 'nbdev.nbdev_export()' in source(c):
+            cells[i] = {**c, 'source': END.splitlines(True)}
     if not Path(page).name[0].isdigit() or page in PROSE: return cells
     for kind, text, mark in (('markdown', BADGE, 'colab-badge.svg'), ('code', INSTALL, '-e /content ]')):
         text = text.format(user=cfg['user'], repo=cfg['repo'], branch=cfg['branch'], lib=cfg['lib_name'], page=page)

@@ -42,7 +42,8 @@ PAGES = dict(
     good=['import os, sys\nprint(os.getcwd())\nprint("\\r 50%", file=sys.stderr)\nprint("careful", file=sys.stderr)',
           'out = "runs/seed3"', '6 * 7'],
     bad=['print("begun")', 'raise ValueError("it came:\\nfix it")'],
-    rows=['from IPython.display import display\nhandle = display({"text/plain": "head\\n"}, raw=True, display_id=True)\n'
+    rows=['from IPython.display import display\n'
+          'handle = display({"text/plain": "head\\n"}, raw=True, display_id=True)\n'
           'for i in range(50): handle.update({"text/plain": f"head\\nrow 1\\n{i}%|bar"}, raw=True)\n'
           'handle.update({"text/plain": "head\\nrow 1\\nrow 2\\n"}, raw=True)'],
     lost=['out = "file/run"', 'raise PermissionError("no right to write here: set S9LIB_OUT")'],

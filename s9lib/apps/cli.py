@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from .inference import load_model, save_model, SaveModelCallback
-from .report import write_report
+from .report import error_figures, write_report
 from ..core import atomic_path, default_device
 from ..data.cifar import load_data
 from ..data.pets import photo_data
@@ -32,6 +32,7 @@ from ..nets.zoo import model_spec
 from ..train.evaluator import SingleProcess
 from ..train.finetune import photo_learner
 from ..train.history import csv_text, CSVLogger, plot_history, ProgressCallback, save_history, save_metrics
+from ..train.loggers import TensorBoardCallback
 from ..train.recipes import choose_recipe, LARGE, RECIPES, run_folder, run_metrics, run_seed
 from ..train.resume import CheckpointCallback
 
@@ -55,7 +56,8 @@ _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give 
                'check the path and': 'check --data and',
                'name it with path_col= or label_col=': 'rename it in the table',
                'pass bs=': 'give --bs ', 'smaller images, size=': 'a smaller --size',
-               'more grad_accum': 'a smaller network', 'size= to resize all': '--size to resize all',
+               'with cache=': 'with --cache', 'more grad_accum': 'a smaller network',
+               'size= to resize all': '--size to resize all',
                'reshape= needs layers=: name the layer that puts out tokens': '--reshape needs --layers',
                'name one of them': 'set --recipe to one of them', 'checkpoint is missing': '--checkpoint is missing'}
 
@@ -119,7 +121,11 @@ def _write_results(learn, out):
     save_fig(plot_history(learn.history, title), out/'curves.png')
     save_model(learn, out/'model.safetensors')
     write_report(learn, out/'report.html', learn.dls.test or learn.dls.eval, title=title)
-    save_metrics(run_metrics(learn), out/'metrics.json')
+    metrics = run_metrics(learn)
+    save_metrics(metrics, out/'metrics.json')
+    name = 'valid' if learn.dls.test is None else 'test'
+    print(f"{name}: accuracy {metrics[f'{name}_acc']:.2%}, macro F1 {metrics['macro_f1']:.4f}, weighted F1 "
+          f"{metrics['weighted_f1']:.4f}", flush=True)
 
 # %% ../../nbs/apps/04_cli.ipynb #045e2a63
 def is_photos(
@@ -159,6 +165,8 @@ def train_run(
     lr:float=None,     # largest learning rate in fine-tuning; None: what is usual
     valid_pct:float=.2,    # share of each class held out for validation, of a folder without test/ or val/
     on_error:str='raise',  # 'skip' leaves out files that cannot be read, and lists them
+    cache:str=None,        # most bytes kept of large photos, see `PhotoCache`: '8GB'; None: none
+    tensorboard:bool=False,  # write TensorBoard's files into the run's folder
 )->Path:               # folder of the run
     "Train a recipe or fine-tune a network, or go on with a run, and write its results."
     with distributed(device=device) as strategy:
@@ -167,15 +175,16 @@ def train_run(
         load = photo_data if where in ('pets', 'crops') else load_stream if is_stream(where) else load_data
         with strategy.rank0_first(): train, test = load(where, on_error=on_error, valid_pct=valid_pct)
         if len(train.classes) < 2:
-            raise ValueError(f"data={where!r} has one class, {train.classes[0]!r}: expected at least two to tell apart, "
-                             "each a folder of images")
+            raise ValueError(f"data={where!r} has one class, {train.classes[0]!r}: expected at least two to tell "
+                             "apart, each a folder of images")
         named = recipe or os.environ.get('S9LIB_RECIPE')
-        if named and (model or size is not None or lr):
+        tune = named == 'finetune'
+        if named and not tune and (model or size is not None or lr):
             raise ValueError(f"recipe={named!r} says which network, size and learning rate: give a recipe, or model, "
                              "size and lr, not both")
-        if model or size is not None or (not named and is_photos(train)):
+        if tune or model or size is not None or (not named and is_photos(train)):
             learn, fit, about = photo_learner(train, test, model, weights, size, bs, epochs, seed, device,
-                                              strategy=strategy)
+                                              cache=cache, strategy=strategy)
             name = model_spec(learn.model).arch.partition(':')[2]
         else:
             r = with_epochs(choose_recipe(train, device, recipe), epochs, bs)
@@ -185,6 +194,7 @@ def train_run(
         out = run_folder(name, train, seed, out)
         learn.cbs += [ProgressCallback(), CSVLogger(out/'history.csv'),
                       CheckpointCallback(out/'checkpoints', force=force), SaveModelCallback(out/'model.safetensors')]
+        if tensorboard: learn.cbs.append(TensorBoardCallback(out/'tensorboard', figures=error_figures))
         print(f'{about}, on {device}; the run is kept in {out}', flush=True)
         fit(lr)
     learn.strategy = SingleProcess()  # the others are gone
@@ -217,7 +227,7 @@ status: 0 done or finished before, 1 failed on the way, 2 change the command, 13
 def train_parser()->ArgumentParser:
     "Make the parser of `s9_train`."
     p = new_parser('s9_train', s9_train.__doc__, _TRAIN)
-    p.add_argument('--recipe', help='name of the recipe; by default what fits the data and the device')
+    p.add_argument('--recipe', help='name of the recipe, or finetune; by default what fits the data and the device')
     p.add_argument('--data', help='cifar10, cifar100, shapes, pets, crops, a folder of images, a CSV file, shards '
                                   '(a folder of .tar files or a pattern) or hf:NAME; by default CIFAR-10')
     p.add_argument('--out', help='folder of the run; by default runs/RECIPE-DATA-SEED')
@@ -234,6 +244,8 @@ def train_parser()->ArgumentParser:
                         '0.2')
     p.add_argument('--on-error', default='skip', choices=['skip', 'raise'],
                    help='leave out files that cannot be read and list them (skip, the default), or stop')
+    p.add_argument('--cache', help='most bytes kept of large photos, such as 8GB; by default none')
+    p.add_argument('--tensorboard', action='store_true', help='write TensorBoard files into the folder of the run')
     p.add_argument('--force', action='store_true',
                    help='go on although the folder holds a run of another recipe, seed or data set')
     return p
@@ -358,7 +370,7 @@ def explain_files(
     target:str=None,         # class to explain, by name or index; None: the likeliest
     top:int=3,               # how many probabilities are said, at least 1
     device:str=None,         # 'cpu', 'cuda', 'mps'; None: `default_device()`
-    reshape=None,            # how tokens of `layers` lie: 'HxW' such as '14x14', 'nhwc', or as in `cam`; None: found out
+    reshape=None,            # how tokens of `layers` lie: 'HxW' as '14x14', 'nhwc', or as in `cam`; None: found out
 )->int:                      # exit status: 1 if some images could not be read or written, else 0
     "Say what a trained network sees in images, and draw where it looked."
     if not checkpoint:

@@ -317,9 +317,9 @@ class BatchedPipeline:
     ):
         if isinstance(tfm, v2.Transform): tfm = TorchvisionPipeline(tfm)
         if not isinstance(tfm, (A.BaseCompose, A.BasicTransform, TorchvisionPipeline)):
-            raise TypeError(f"tfm is a {type(tfm).__module__.split('.')[0]} {type(tfm).__name__}: expected an A.Compose, "
-                            "such as train_tfms('light'), a single Albumentations transform, or a pipeline of "
-                            "torchvision.transforms.v2")
+            raise TypeError(f"tfm is a {type(tfm).__module__.split('.')[0]} {type(tfm).__name__}: expected an "
+                            "A.Compose, such as train_tfms('light'), a single Albumentations transform, or a pipeline "
+                            "of torchvision.transforms.v2")
         tfm = copy.deepcopy(tfm)
         plain = type(tfm) is A.Compose and tfm.p == 1
         self.transforms = [batched(t) for t in tfm.transforms] if plain else [BatchedTransform(tfm)]

@@ -14,6 +14,7 @@ import re
 import tarfile
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -192,7 +193,7 @@ def _read_sources(sources, key, limit):
             warnings.warn(f"{e}. Going on without a cache: the images are decoded when they are needed", stacklevel=4)
             said.append(None)
     if None in said:                                                     # sizes differ after all, or no room
-        for f in files[:2]: f.unlink(missing_ok=True)
+        for f in files[:-1]: f.unlink(missing_ok=True)
         return _read_sources(sources, key, 0)
     arrays = [] if hw is None else [np.load(f, mmap_mode='r') for f, _ in zip(files, sources)]
     save_entry(key, arrays, dict(said=said))
@@ -218,13 +219,12 @@ def _class_names(labels, classes, names):
     return list(classes), out, bad
 
 def _twins(digests, names):
-    "Problems of training images whose content stands in the test set too."
-    if len(digests) < 2: return {}
-    held = dict(zip(digests[1], names[1]))
+    "Problems of training images whose content is held out too."
+    held = {d: f for ds, fs in zip(digests[1:], names[1:]) for d, f in zip(ds, fs)}
     return {f: f'is the same image as {held[d]}' for d, f in zip(digests[0], names[0]) if d and d in held}
 
-def _splits(sources, labels, bad, classes, key, name, source, on_error, valid_pct, seed, limit=2**31):
-    "Read, check and join: `ImageData` of the training and the held-out samples."
+def _splits(sources, labels, bad, classes, key, name, source, on_error, valid_pct, seed, kinds=('test',), limit=2**31):
+    "Read, check and join: `ImageData` of the training and the held-out samples, which are of `kinds`."
     if on_error not in ('raise', 'skip'): raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
     names = [s.names for s in sources]
     classes, numbers, more = _class_names(labels, classes, names)
@@ -254,12 +254,15 @@ def _splits(sources, labels, bad, classes, key, name, source, on_error, valid_pc
     if lack:
         warnings.warn(f"{name} has no training image of {len(lack)} of {len(classes)} classes: "
                       f"{', '.join(lack[:5])}{', …' if lack[5:] else ''}", stacklevel=3)
-    if len(data) > 1: return tuple(data)
+    if len(data) > 1:
+        held = {s: replace(d, split=s) for s, d in zip(kinds, data[1:])}
+        if 'test' not in held: return data[0], held['valid']
+        return replace(data[0], valid=held.get('valid')), held['test']
     held = hold_out(keys[0], [classes[y] for y in data[0].labels], valid_pct, seed)
     if held.all() or not held.any():
         raise ValueError(f"{name} has {len(data[0])} images in {len(classes)} classes, too few to hold any out: name "
                          "test data too")
-    return data[0].subset(~held), data[0].subset(held)
+    return data[0].subset(~held), replace(data[0].subset(held), split='valid')
 
 # %% ../../nbs/data/09_streams.ipynb #6353042a
 def _shard_paths(where):
@@ -299,10 +302,10 @@ def image_shards(
     seed:int=0,           # of what is held out
 )->tuple:                 # (train, held out)
     "Read images from WebDataset shards on a disk."
-    paths = [_shard_paths(train)] + ([_shard_paths(test)] if test is not None else [])
+    paths, kinds = [_shard_paths(train)] + ([_shard_paths(test)] if test is not None else []), ['test']
     if test is None and (split := {_split_of(p) for p in paths[0]}) - {None, 'train'} and 'train' in split:
-        second = 'test' if 'test' in split else 'valid'
-        paths = [[p for p in paths[0] if _split_of(p) == s] for s in ('train', second)]
+        kinds = [s for s in ('test', 'valid') if s in split]
+        paths = [[p for p in paths[0] if _split_of(p) == s] for s in ('train', *kinds)]
     found = [index_shards(ps, label, field, image) for ps in paths]
     whole = [(os.path.realpath(p), (s := os.stat(p)).st_size, s.st_mtime_ns, s.st_ino) for ps in paths for p in ps]
     key = hashlib.sha256(repr(('shards', 1, [len(p) for p in paths], whole, label, image)).encode()).hexdigest()[:24]
@@ -310,7 +313,7 @@ def image_shards(
     folder = paths[0][0].parent
     source = f"{sum(map(len, paths))} shards in {str(folder).replace(str(Path.home()), '~', 1)}"
     return _splits([f[0] for f in found], [f[1] for f in found], bad, classes, key, folder.resolve().name, source,
-                   on_error, valid_pct, seed)
+                   on_error, valid_pct, seed, kinds)
 
 # %% ../../nbs/data/09_streams.ipynb #cfd61522
 def _hf_columns(ds, image, label):
@@ -329,6 +332,8 @@ def _hf_columns(ds, image, label):
                          f"ds.cast_column({image!r}, datasets.Image())")
     return image, label
 
+_VALID = 'validation', 'valid', 'val'
+
 def _hf_parts(ds, split):
     "{name: Dataset} of what was named or handed over, training first."
     try: import datasets
@@ -341,9 +346,9 @@ def _hf_parts(ds, split):
                         "kept: load it without streaming=True")
     if isinstance(ds, datasets.Dataset): return {'data': ds}
     if split is None:
-        second = next((s for s in ('test', 'validation', 'valid', 'val') if s in ds and len(ds) > 1), None)
         first = 'train' if 'train' in ds else next(iter(ds))
-        split = (first, second) if second and second != first else (first,)
+        held = [next((s for s in names if s in ds and s != first), None) for names in (('test',), _VALID)]
+        split = (first, *filter(None, held))
     split = (split,) if isinstance(split, str) else split
     for s in split:
         if s not in ds: raise ValueError(f"split={s!r}: the splits are {', '.join(ds)}; name one of them, or two")
@@ -353,7 +358,7 @@ def image_hf(
     ds,                   # name or path of a Hugging Face data set, a Dataset or a DatasetDict
     image:str=None,       # name of the column with the images; None: the only one of that type
     label:str=None,       # name of the column with the labels; None: the only `ClassLabel`, or 'label'
-    split=None,           # names of the splits to train on and to test on; None: 'train', and 'test' or 'validation'
+    split=None,           # names of the splits to train on and to hold out; None: 'train', 'test' and 'validation'
     classes:list=None,    # class names; None: those of the `ClassLabel`, else the labels themselves
     on_error:str='raise', # 'raise' stops at rows that are wrong, 'skip' lists them in `skipped`
     valid_pct:float=.2,   # share of each class held out where there is one split
@@ -372,8 +377,9 @@ def image_hf(
     key = [(s, p._fingerprint, len(p)) for s, p in parts.items()]
     key = hashlib.sha256(repr(('hf', 1, key, image)).encode()).hexdigest()[:24]
     name = str(ds) if isinstance(ds, (str, Path)) else first.info.dataset_name or 'data'
+    kinds = ['valid' if s in _VALID else 'test' for s in list(parts)[1:]]
     return _splits(sources, labels, {}, classes, key, Path(name).name,
-                   f"the Hugging Face data set {Path(name).name}, {' and '.join(parts)}", on_error, valid_pct, seed)
+                   f"the Hugging Face data set {Path(name).name}, {' and '.join(parts)}", on_error, valid_pct, seed, kinds)
 
 # %% ../../nbs/data/09_streams.ipynb #a5999a9c
 class DatasetSamples:

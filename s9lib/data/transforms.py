@@ -207,8 +207,8 @@ class TorchvisionPipeline:
             raise ValueError("the torchvision pipeline draws from `random` or `numpy.random`, which no key reaches: "
                              "draw from torch in it")
         if top > 100:
-            raise ValueError(f"the torchvision pipeline makes {top:.0f} of white, as if bytes were not scaled: expected "
-                             "values of about 1; use v2.ToDtype(torch.float32, scale=True)")
+            raise ValueError(f"the torchvision pipeline makes {top:.0f} of white, as if bytes were not scaled: "
+                             "expected values of about 1; use v2.ToDtype(torch.float32, scale=True)")
 
     def stats(self)->tuple:  # (mean, std), per channel
         "Find what it normalizes by; without `v2.Normalize` the images stay in [0,1]."
