@@ -17,7 +17,7 @@ import check, openings
 ROOT = Path(__file__).resolve().parents[1]
 FORCE = ['opencv-contrib-python', 'opencv-python']  # share their cv2 with the headless build, on Colab too
 KERNEL = 'pip ipykernel ipython ipywidgets nbclient nbconvert matplotlib-inline'.split()
-PAGES = 'fastcore scikit-learn scikit-image timm tensorboard pandas'.split()  # what pages use where it is there
+PAGES = 'fastcore scikit-learn scikit-image timm tensorboard pandas optree'.split()  # what is used where it is there
 OTHER = re.compile('python$|setuptools$|nvidia-|cuda-|triton')  # follow the build of torch, which is another one here
 FAKE = """Metadata-Version: 2.1
 Name: {}

@@ -123,7 +123,8 @@ def explore():
 # extra -> the modules that it brings, what is done with them
 EXTRAS = dict(timm=('timm', timm), heif=('pillow_heif', heif), streams=('webdataset', shards),
               captum=('captum', captum), export=('onnx onnxscript onnxruntime', export),
-              tensorboard=('tensorboard', tensorboard), demo=('gradio', demo), explore=('ipywidgets', explore), hf=('datasets', hf))
+              tensorboard=('tensorboard', tensorboard), demo=('gradio', demo),
+              explore=('ipywidgets', explore), hf=('datasets', hf))
 
 def extra(name, want):
     "Use an extra, or be told how to get it."
