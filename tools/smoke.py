@@ -71,10 +71,10 @@ def shards():
     from PIL import Image
     data = shapes(8)
     with tarfile.open('train-0.tar', 'w') as tar:
-        for i, (im, y) in enumerate(zip(data.images, data.labels)):
+        for i, im in enumerate(data.images):
             png = io.BytesIO()
             Image.fromarray(im).save(png, 'PNG')
-            for ext, b in (('png', png.getvalue()), ('cls', str(y).encode())):
+            for ext, b in (('png', png.getvalue()), ('cls', str(i % 2).encode())):
                 info = tarfile.TarInfo(f'{i}.{ext}')
                 info.size = len(b)
                 tar.addfile(info, io.BytesIO(b))
