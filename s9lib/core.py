@@ -120,7 +120,7 @@ def opencv_builds()->list:  # of 'name version'
     "List the installed builds of OpenCV; they overwrite each other's `cv2`, and only one is wanted."
     return [f'{p} {v}' for p in _OPENCV if (v := package_version(p)) != '-']
 
-# %% ../nbs/00_core.ipynb #e8b02479
+# %% ../nbs/00_core.ipynb #d93b8460
 def show_install()->str:  # lines `name value`, to print or to paste into an issue
     "Report the versions and the hardware that a result depends on."
     pkgs = 's9lib torch torchvision albumentations albucore opencv-python-headless numpy matplotlib'.split()
