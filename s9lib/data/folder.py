@@ -36,6 +36,7 @@ def is_litter(
     "Whether an operating system or an editor left this behind: hidden files and some names."
     return name.startswith('.') or name.lower() in _LITTER
 
+# %% ../../nbs/data/03_folder.ipynb #40b03745
 @dataclass
 class Listing:
     "What a folder holds."
@@ -108,6 +109,7 @@ def find_layout(
     if splits: raise ValueError(f"{path} has no folder train/, only {', '.join(inside)}: {how}")
     return path, {}
 
+# %% ../../nbs/data/03_folder.ipynb #e3595c0c
 def _entries(root, folder, listing):
     "(file, class) of each listed file below `folder` of the root; files that lie beside the classes have none."
     start = f'{folder}/' if folder else ''

@@ -159,6 +159,7 @@ def unwrap_state(
         state = {k.removeprefix('module.').removeprefix('_orig_mod.'): v for k,v in state.items()}
     return state
 
+# %% ../../nbs/nets/02_resnet.ipynb #44d71ede
 def _rename(state, pairs):
     "Replace whole parts of dotted names."
     return {'.'.join(pairs.get(part, part) for part in k.split('.')): v for k,v in state.items()}
