@@ -174,7 +174,7 @@ def wrong_commands(box):
     yield 'an unknown network', ['--data', good, '--model', 'resnet19'], ['--model', 'did you mean']
     yield 'an unknown source', ['--data', good, '--model', 'keras:resnet'], ['--model', 'timm:']
     yield 'weights that are not there', ['--data', good, '--model', 'resnet18', '--weights', 'no.pt'], ['--weights', 'no such file']
-    yield 'a file without weights', ['--data', good, '--model', 'resnet18', '--weights', box/'weights.pt'], ['--weights', 'no file of weights']
+    yield 'a file without weights', ['--data', good, '--model', 'resnet18', '--weights', box/'weights.pt'], ['--weights', 'no file of --weights']
     yield 'weights of another network', ['--data', good, '--model', 'resnet18', '--weights', box/'other.safetensors'], ['--weights', 'do not fit']
     yield 'a recipe for mixed sizes', ['--data', good, '--recipe', 'fast'], ['leave --recipe out']
     yield 'recipe and size', ['--data', good, '--recipe', 'fast', '--size', '64'], ['--recipe', '--size']
