@@ -126,7 +126,7 @@ def export_program(
             return torch.export.export(ExportNet(net), (x,), dynamic_shapes=({0: d, 1: d, 2: d},), strict=False)
     except Exception as e: raise _not_exported(e, net.meta['arch'], 'a graph') from e
 
-# %% ../../nbs/apps/05_export.ipynb #a6b96f75
+# %% ../../nbs/apps/05_export.ipynb #93dd3710
 def need_onnx():  # the module onnxruntime
     "Import what ONNX needs, or say how to get it."
     try: return [import_module(k) for k in ('onnx', 'onnxscript', 'onnxruntime')][-1]
@@ -180,14 +180,15 @@ def compare_export(
     run,            # function: uint8 (n,h,w,3) -> probabilities (n,c), arrays
     net:Predictor,  # what it should equal, on the CPU
     images:list,    # paths or images
-)->tuple:           # largest difference of a probability: on the images cut to size, and as they come
+)->tuple:           # largest difference of a probability: on the images cut to size, as they come, between the images
     "Compare exported with own predictions."
     images = [read_image(im) for im in images]
     cut = np.stack([cover_crop(im, net.hw) for im in images])
     want = np.stack([net.predict(im)[2].numpy() for im in cut])
     parts = np.split(np.arange(len(cut)), [v for v in (1, 4, 21) if v < len(cut)])
     same = max(np.abs(run(cut[p]) - want[p]).max() for p in parts)
-    return float(same), float(max(np.abs(run(im[None])[0] - p).max() for im, p in zip(images, want)))
+    all_of_it = max(np.abs(run(im[None])[0] - p).max() for im, p in zip(images, want))
+    return float(same), float(all_of_it), float(np.ptp(want, 0).max())
 
 # %% ../../nbs/apps/05_export.ipynb #d02d1dd4
 def run_onnx(
@@ -209,11 +210,14 @@ def run_pt2(
 # %% ../../nbs/apps/05_export.ipynb #837e4999
 def _checked(path, data, run, net, images, tolerance):
     "Write `data` to `path` if it says what `net` says, and say how close it comes."
-    same, all_of_it = compare_export(run, net, images)
+    same, all_of_it, spread = compare_export(run, net, images)
     said = (f"largest difference of a probability on {len(images)} images: {same:.1e} cut to size, {all_of_it:.1e} as "
             "they come")
     if not max(same, all_of_it) <= tolerance:
         raise ArithmeticError(f"{path} is not written: {said}, where at most tolerance={tolerance:g} is allowed")
+    if len(images) > 1 and spread < 10*tolerance:
+        warnings.warn(f"the network says the same of all {len(images)} images (largest difference {spread:.1e}), so that "
+                      "the file agrees proves little: train the network, or compare on photos that it tells apart")
     with atomic_path(path) as tmp: tmp.write_bytes(data)
     print(f'{path}: {len(data)/1e6:.1f} MB, {said}', flush=True)
 
