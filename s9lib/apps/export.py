@@ -126,7 +126,7 @@ def export_program(
             return torch.export.export(ExportNet(net), (x,), dynamic_shapes=({0: d, 1: d, 2: d},), strict=False)
     except Exception as e: raise _not_exported(e, net.meta['arch'], 'a graph') from e
 
-# %% ../../nbs/apps/05_export.ipynb #93dd3710
+# %% ../../nbs/apps/05_export.ipynb #ff711184
 def need_onnx():  # the module onnxruntime
     "Import what ONNX needs, or say how to get it."
     try: return [import_module(k) for k in ('onnx', 'onnxscript', 'onnxruntime')][-1]
@@ -216,8 +216,8 @@ def _checked(path, data, run, net, images, tolerance):
     if not max(same, all_of_it) <= tolerance:
         raise ArithmeticError(f"{path} is not written: {said}, where at most tolerance={tolerance:g} is allowed")
     if len(images) > 1 and spread < 10*tolerance:
-        warnings.warn(f"the network says the same of all {len(images)} images (largest difference {spread:.1e}), so that "
-                      "the file agrees proves little: train the network, or compare on photos that it tells apart")
+        warnings.warn(f"the network says the same of all {len(images)} images (largest difference {spread:.1e}), so "
+                      "that the file agrees proves little: train the network, or compare on photos that it tells apart")
     with atomic_path(path) as tmp: tmp.write_bytes(data)
     print(f'{path}: {len(data)/1e6:.1f} MB, {said}', flush=True)
 
