@@ -20,7 +20,7 @@ from ..data.transforms import valid_tfms
 from ..hooks import eval_mode
 from ..images import cover_crop, read_image
 from ..metrics import average_precision
-from .mixup import is_right, mixed_correct, split_batch
+from .mixup import mixed_correct, split_batch
 
 # %% ../../nbs/train/03_evaluator.ipynb #b92036d0
 def amp_dtype(
