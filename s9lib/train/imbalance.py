@@ -21,7 +21,8 @@ def thin_classes(
     shares = np.asarray(shares, float)
     if data.multi_label: raise ValueError(f"{data.name} has several labels per image: no class has images of its own")
     if shares.shape != (len(data.classes),) or not ((shares >= 0) & (shares <= 1)).all():
-        raise ValueError(f"shares={shares.tolist()}: expected {len(data.classes)} numbers from 0 to 1, one for each class")
+        raise ValueError(f"shares={shares.tolist()}: expected {len(data.classes)} numbers from 0 to 1, one for each "
+                         "class")
     keep = np.zeros(len(data), bool)
     for c, share in enumerate(shares):
         rows = keyed_rng(seed, c).permutation(np.flatnonzero(data.labels == c))
