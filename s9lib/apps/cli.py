@@ -167,6 +167,7 @@ def train_run(
     on_error:str='raise',  # 'skip' leaves out files that cannot be read, and lists them
     cache:str=None,        # most bytes kept of large photos, see `PhotoCache`: '8GB'; None: none
     tensorboard:bool=False,  # write TensorBoard's files into the run's folder
+    balance:float=0.,      # draw classes in proportion to count**(1-balance), 0 to 1; 0: as they are
 )->Path:               # folder of the run
     "Train a recipe or fine-tune a network, or go on with a run, and write its results."
     with distributed(device=device) as strategy:
@@ -174,7 +175,7 @@ def train_run(
         where = data or os.environ.get('S9LIB_DATA') or None
         load = photo_data if where in ('pets', 'crops') else load_stream if is_stream(where) else load_data
         with strategy.rank0_first(): train, test = load(where, on_error=on_error, valid_pct=valid_pct)
-        if len(train.classes) < 2:
+        if len(train.classes) < 2 and not train.multi_label:
             raise ValueError(f"data={where!r} has one class, {train.classes[0]!r}: expected at least two to tell "
                              "apart, each a folder of images")
         named = recipe or os.environ.get('S9LIB_RECIPE')
@@ -184,11 +185,11 @@ def train_run(
                              "size and lr, not both")
         if tune or model or size is not None or (not named and is_photos(train)):
             learn, fit, about = photo_learner(train, test, model, weights, size, bs, epochs, seed, device,
-                                              cache=cache, strategy=strategy)
+                                              cache=cache, strategy=strategy, balance=balance)
             name = model_spec(learn.model).arch.partition(':')[2]
         else:
             r = with_epochs(choose_recipe(train, device, recipe), epochs, bs)
-            learn = r.learner(r.dataloaders(train, test, seed=seed, device=device), strategy=strategy)
+            learn = r.learner(r.dataloaders(train, test, seed=seed, device=device, balance=balance), strategy=strategy)
             name, about = r.name, f'{r.arch}, epochs: {r.epochs}, {r.flops(train)/1e15:.2g} PFLOP'
             def fit(lr): learn.fit()
         out = run_folder(name, train, seed, out)
@@ -215,6 +216,7 @@ examples:
   s9_train --data my/photos --out runs/mine   your own photos: a folder per class, or train/ and test/ with such folders
   s9_train --data 'train-{{000..009}}.tar'      WebDataset shards; hf:NAME is a data set of Hugging Face
   s9_train --data labels.csv --model mobilenet_v3_small --epochs 5     a table of path,label; a network of your choice
+  s9_train --data tags.csv                    a table of path,labels: several for each image, as in cat;sofa
   s9_explain photo.jpg --checkpoint runs/mine and what the network says about one more
 
 Interrupted, by Ctrl-C, a signal or the power? Give the same command again: it goes on from the last checkpoint.
@@ -246,6 +248,8 @@ def train_parser()->ArgumentParser:
                    help='leave out files that cannot be read and list them (skip, the default), or stop')
     p.add_argument('--cache', help='most bytes kept of large photos, such as 8GB; by default none')
     p.add_argument('--tensorboard', action='store_true', help='write TensorBoard files into the folder of the run')
+    p.add_argument('--balance', type=float, default=0.,
+                   help='draw rare classes more often: 0 as they are, the default, to 1, all alike')
     p.add_argument('--force', action='store_true',
                    help='go on although the folder holds a run of another recipe, seed or data set')
     return p
@@ -331,7 +335,7 @@ def _explain_one(net, file, picture, top, **how):
     e = net.explain(file, **how)
     save_fig(_draw(e, net.classes, top, how['method']), picture, dpi=100)
     print(f'{plain_text(file, None)}: {_shares(e, net.classes, top)}  ->  {plain_text(picture, None)}', flush=True)
-    return [str(file), net.classes[int(e.probs.argmax())], str(picture), *(f'{p:.6f}' for p in e.probs)]
+    return [str(file), net.named(e.probs), str(picture), *(f'{p:.6f}' for p in e.probs)]
 
 # %% ../../nbs/apps/04_cli.ipynb #989d887b
 def _explain_all(net, files, out, top, **how):

@@ -29,6 +29,7 @@ from ..data.synthetic import draw_shape
 from ..images import cover_crop, read_image
 from ..nets.ghost_norm import GhostBatchNorm
 from ..nets.winograd import WinogradConv2d
+from ..train.evaluator import logits_to_probs
 
 # %% ../../nbs/apps/05_export.ipynb #c19e3afe
 def _side(n): return torch.full((), n, dtype=torch.float64)
@@ -76,11 +77,13 @@ class ExportNet(nn.Module):
     ):
         super().__init__()
         self.model, self.hw = plain_(copy.deepcopy(net.model)).cpu().float().eval(), net.hw
+        self.multi_label = net.multi_label
         for k in ('mean', 'std'): self.register_buffer(k, 255*torch.tensor(getattr(net, k))[:, None, None])
 
     def forward(self, images):
         "Turn uint8 RGB images (n,h,w,3) of one size, any size, into probabilities (n,c)."
-        return self.model((graph_resize(images, self.hw) - self.mean)/self.std).float().softmax(1)
+        out = self.model((graph_resize(images, self.hw) - self.mean)/self.std).float()
+        return logits_to_probs(out, self.multi_label)
 
 # %% ../../nbs/apps/05_export.ipynb #5eccd711
 def export_meta(
@@ -88,6 +91,7 @@ def export_meta(
 )->dict:  # text -> text
     "Collect what the exported file says about itself."
     keep = {k: json.dumps(net.meta[k], ensure_ascii=False) for k in ('classes', 'hw', 'mean', 'std')}
+    if net.multi_label: keep['multi_label'] = 'true'                     # a probability for each label by itself
     return dict(**keep, arch=net.meta['arch'], data=str(net.meta.get('data', '')),
                 input='uint8 RGB (n,h,w,3), any size', output='probabilities (n,classes)',
                 version=package_version('s9lib'))

@@ -23,7 +23,7 @@ from ..images import crop_to_shape, read_image
 from ..nets.zoo import build_from_spec, load_state, model_spec
 from ..train.callbacks import Callback
 from ..train.checkpoint import load_checkpoint
-from ..train.evaluator import image_batch, predict_logits
+from ..train.evaluator import image_batch, logits_to_probs, name_answer, predict_logits
 from ..train.history import remove_unfinished
 from ..train.recipes import build_model
 from ..train.state import not_finite
@@ -45,7 +45,7 @@ def model_meta(
         network = dict(arch=spec.arch, model_args=spec.kwargs, spec=spec.to_dict())
     meta = dict(format=FORMAT, version=package_version('s9lib'), **network, recipe=r.name if r else 'finetune',
                 classes=list(d.classes), hw=d.train.hw, mean=d.mean, std=d.std, data=d.name,
-                seed=learn.seed, epoch=learn.epoch, n_epoch=learn.n_epoch,
+                **({'multi_label': True} if d.multi_label else {}), seed=learn.seed, epoch=learn.epoch, n_epoch=learn.n_epoch,
                 metrics=learn.history[-1] if learn.history else {})
     return json.loads(json.dumps(meta, default=float))
 
@@ -123,6 +123,7 @@ class Predictor:
     ):
         self.meta, self.device = meta, torch.device(device or default_device())
         self.classes, self.hw, self.mean, self.std = meta['classes'], *(tuple(meta[k]) for k in ('hw', 'mean', 'std'))
+        self.multi_label = bool(meta.get('multi_label'))                 # several labels per image
         spec = meta.get('spec')
         model = build_from_spec(spec) if spec else build_model(meta['arch'], len(self.classes), **meta['model_args'])
         load_state(model, weights)
@@ -144,12 +145,18 @@ class Predictor:
     def predict(self,
         im,              # path of a file, PIL image, or array: (h,w,3) or (h,w), uint8 or floats in [0,1]
         tta:str='none',  # 'none' (single view), 'flip' (2 views) or 'six'
-    )->tuple:            # name of the class, its probability, and all probabilities (c,)
+    )->tuple:            # name of the class, its probability, all probabilities (c,); of several labels: `name_answer`
         "Classify one image."
         x = image_batch(im, self.hw, self.mean, self.std).to(self.device)
-        probs = predict_logits(self.model, x, tta, self.amp).softmax(1)[0].cpu()
-        i = int(probs.argmax())
-        return self.classes[i], probs[i].item(), probs
+        probs = logits_to_probs(predict_logits(self.model, x, tta, self.amp), self.multi_label)[0].cpu()
+        return name_answer(probs, self.classes, self.multi_label)
+
+    def named(self,
+        probs,           # of all classes, (c,), array or tensor
+    )->str:              # labels are separated by semicolons; '' if none is likely
+        "Name the likeliest class, or the labels that are likely."
+        name = name_answer(torch.as_tensor(probs), self.classes, self.multi_label)[0]
+        return ';'.join(name) if self.multi_label else name
 
     def explain(self,
         im,                     # path of a file, PIL image or array, of any size, as in `predict`
@@ -165,7 +172,8 @@ class Predictor:
         target = None if target is None else self.class_id(target)
         r = cam(self.model, x, layers, target, method, 'max', seen.shape[:2], reshape)
         maps, empty = {k: m[0].cpu().numpy() for k,m in r.maps.items()}, {k: bool(e[0]) for k,e in r.empty.items()}
-        return Explanation(seen, r.logits.float().softmax(1)[0].cpu().numpy(), int(r.target[0]), maps, empty)
+        probs = logits_to_probs(r.logits.float(), self.multi_label)[0].cpu().numpy()
+        return Explanation(seen, probs, int(r.target[0]), maps, empty)
 
 # %% ../../nbs/apps/01_inference.ipynb #f9994823
 def _checked(path, meta):

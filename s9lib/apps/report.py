@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..core import atomic_path, show_install
 from ..explain.interpretation import ClassificationInterpretation
+from ..explain.multi_label import MultiLabelInterpretation
 from ..images import fig_to_png, plain_text
 from ..train.history import plot_history
 
@@ -121,9 +122,65 @@ def error_figures(
     layers=None,  # layers of the heat maps, as in `cam`; None: the last one with a spatial output
 )->dict:          # name -> figure: confusion, errors, heat maps
     "Draw what a run got wrong and where it looked, as `figures=error_figures` of a logger asks for."
+    if learn.multi_label:
+        it = MultiLabelInterpretation.from_learner(learn)
+        return {'average precision': it.plot_average_precision(), 'errors': it.plot_top_losses(k),
+                'heat maps': it.plot_cams(learn.model, it.top_losses(k), layers=layers)}
     it = ClassificationInterpretation.from_learner(learn)
     return {'confusion': it.plot_confusion_matrix(), 'errors': it.plot_misclassified(k, 'confidence'),
             'heat maps': it.plot_cams(learn.model, layers=layers, show=('pred', 'true'), k=k)}
+
+# %% ../../nbs/apps/02_report.ipynb #18170f23
+def _label_parts(it, history):
+    "Numbers and labels of a network with several labels per image: (heading, html)."
+    s = it.summary()
+    def number(v): return '–' if v is None else f'{v:.4f}'
+    rows = [('data', f'{it.name}, {len(it.data):,} images: {it.data.source}'),
+            ('mean average precision', number(s['map'])), ('all labels of an image right', f"{s['exact']:.2%}")]
+    for how in ('micro', 'macro'):
+        rows.append((f'precision · recall · F1, {how} average',
+                     ' · '.join(number(s[f'{how}_{k}']) for k in ('precision', 'recall', 'f1'))))
+    rows.append(('mean loss', f"{s['loss']:.4f}"))
+    for k in ('classes_without_images', 'classes_never_predicted'):
+        if s[k]: rows.append((k.replace('classes', 'labels').replace('_', ' '), _names(s[k])))
+    if history: rows.append(('epochs', len(history)))
+    yield 'In numbers', _table(('what', 'value'), rows)
+    keys = 'average_precision', 'precision', 'recall', 'f1'
+    each = sorted(s['per_class'], key=lambda r: 2. if r['average_precision'] is None else r['average_precision'])
+    yield 'Labels', _text('Average precision: whether images with the label come before those without, over all '
+                          'thresholds. Precision, recall and F1 are at a threshold of 50 %.') + _table(
+        ('label', 'average precision', 'precision', 'recall', 'F1', 'images'),
+        [(r['class'], *(number(r[k]) for k in keys), f"{r['support']:,}") for r in each])
+
+def _label_figures(it, model, layers=None, k=25, reshape=None):
+    "Yield the figures of the page for several labels, each with its heading and how it is read."
+    yield ('Average precision', 'The hardest label on top.', it.plot_average_precision())
+    yield ('Highest losses', 'Above each image: labels that were found, missed and wrong, with their probabilities; '
+           'wrong labels of the data are often among these.', it.plot_top_losses(k))
+    yield ('Where it saw each label', 'Warm colors mark what spoke for the label of the column.',
+           it.plot_cams(model, it.top_losses(min(k, 8)), layers=layers, reshape=reshape))
+
+def _label_page(learn, dl, layers, k, reshape, title):
+    "Title and parts of the page for several labels."
+    it = MultiLabelInterpretation.from_learner(learn, dl)
+    title = title or f'{type(learn.model).__name__} on {it.name}'
+    parts = list(_label_parts(it, learn.history))
+    if learn.history: parts.insert(1, ('Curves', _figure(plot_history(learn.history, title))))
+    parts += [(head, _text(how) + _figure(fig))
+              for head, how, fig in _label_figures(it, learn.model, layers, k, reshape)]
+    return title, parts
+
+def _class_page(learn, dl, layers, k, reshape, title):
+    "Title and parts of the page for one class per image."
+    it = ClassificationInterpretation.from_learner(learn, dl)
+    title = title or f'{type(learn.model).__name__} on {it.name}'
+    parts = [('In numbers', _numbers(it, learn.history, _calibrated(learn, it)))]
+    if learn.history: parts.append(('Curves', _figure(plot_history(learn.history, title))))
+    parts.append(('Classes', _text('Precision: of what it called so, how much was right. Recall: of what there was, '
+                                   'how much it found. F1 is high only if both are.') + _classes(it)))
+    parts += [(head, _text(how) + _figure(fig)) for head, how, fig in _figures(it, learn.model, layers, k, reshape)]
+    parts.append(('Most confused', _table(('true', 'predicted', 'images'), it.most_confused()[:10])))
+    return title, parts
 
 # %% ../../nbs/apps/02_report.ipynb #85c76513
 def write_report(
@@ -138,14 +195,8 @@ def write_report(
     "Write one self-contained HTML page about a trained model."
     if Path(path).suffix.lower() not in ('.html', '.htm'):
         raise ValueError(f"path={str(path)!r}: expected a name that ends in .html")
-    it = ClassificationInterpretation.from_learner(learn, dl)
-    title = title or f'{type(learn.model).__name__} on {it.name}'
-    parts = [('In numbers', _numbers(it, learn.history, _calibrated(learn, it)))]
-    if learn.history: parts.append(('Curves', _figure(plot_history(learn.history, title))))
-    parts.append(('Classes', _text('Precision: of what it called so, how much was right. Recall: of what there was, '
-                                   'how much it found. F1 is high only if both are.') + _classes(it)))
-    parts += [(head, _text(how) + _figure(fig)) for head, how, fig in _figures(it, learn.model, layers, k, reshape)]
-    parts.append(('Most confused', _table(('true', 'predicted', 'images'), it.most_confused()[:10])))
+    make = _label_page if learn.multi_label else _class_page
+    title, parts = make(learn, dl, layers, k, reshape, title)
     parts.append(('What ran where', f'<pre>{escape(show_install())}</pre>'))
     with atomic_path(path) as tmp: tmp.write_text(_page(title, parts), encoding='utf-8')
     return Path(path)

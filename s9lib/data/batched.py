@@ -385,16 +385,18 @@ class BatchedPipeline:
         self,
         padded,          # all images after `pad`, uint8 (N,h,w,3): an array (CPU) or a tensor on any device
         params:list,     # from `sample_params`
-        idx:np.ndarray,  # numbers of the images, (n,)
+        idx:np.ndarray,  # rows of the tables, (n,)
+        rows:np.ndarray=None,  # numbers of the images, (n,); None: those of the rows of the tables
     )->torch.Tensor:     # what `apply_batch` gives
         "Run some of all images; on the CPU crops are cut out directly, before the flips and at the mirrored place."
+        rows = idx if rows is None else rows
         if isinstance(padded, torch.Tensor):
-            return self.apply_batch(padded[torch.from_numpy(idx).to(padded.device)], params, idx, self.n_pads)
+            return self.apply_batch(padded[torch.from_numpy(rows).to(padded.device)], params, idx, self.n_pads)
         flips, k, rest = _flips_and_crop(self.transforms, self.batch_order[self.n_pads:])
         if k is None or not padded.flags.c_contiguous:
-            return self.apply_batch(np.asarray(padded[idx]), params, idx, self.n_pads)
+            return self.apply_batch(np.asarray(padded[rows]), params, idx, self.n_pads)
         crop, hw = self.transforms[k], padded.shape[1:3]
         masks = [(_FLIPS.index(type(self.transforms[i].tfm)), params[i][0][idx]) for i in flips]
         spare = hw[0] - crop.tfm.height, hw[1] - crop.tfm.width
         at = _mirrored_corners(crop.corners(params[k][1][idx], hw), masks, spare)
-        return _apply_each(crop.cut(padded, idx, at), self.transforms, flips + rest, params, idx)
+        return _apply_each(crop.cut(padded, rows, at), self.transforms, flips + rest, params, idx)

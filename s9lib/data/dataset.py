@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CIFAR10_MEAN', 'CIFAR10_STD', 'CIFAR100_MEAN', 'CIFAR100_STD', 'IMAGENET_MEAN', 'IMAGENET_STD', 'CIFAR10_CLASSES',
-           'LazyImages', 'ImageData', 'channel_stats', 'train_valid_split']
+           'LazyImages', 'rarest_labels', 'ImageData', 'channel_stats', 'train_valid_split']
 
 # %% ../../nbs/data/01_dataset.ipynb #387b11d5
 import hashlib
@@ -112,15 +112,32 @@ def _check_data(images, labels, classes, masks):
         raise ValueError(f"images has dtype {images.dtype} and shape {images.shape}: expected uint8 RGB of shape "
                          f"(n,h,w,3); convert floats with (255*x).round().astype('uint8'), grey images with "
                          f"np.repeat(x[...,None], 3, -1)")
-    if labels.shape != (len(images),):
-        raise ValueError(f"labels has shape {labels.shape}: expected ({len(images)},), one per image")
-    if len(labels) and not (0 <= labels.min() and labels.max() < len(classes)):
+    n, c = len(images), len(classes)
+    if labels.ndim == 2:
+        if labels.shape != (n, c):
+            raise ValueError(f"labels has shape {labels.shape}: expected ({n}, {c}), a row per image and a column per "
+                             f"class, or ({n},), one class per image")
+        if labels.size and not np.isin(labels, (0, 1)).all():
+            raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected 0 and 1, whether an image "
+                             "has the label of the column")
+    elif labels.shape != (n,):
+        raise ValueError(f"labels has shape {labels.shape}: expected ({n},), one per image, or ({n}, {c}) of 0 and 1 "
+                         "for several")
+    elif len(labels) and not (0 <= labels.min() and labels.max() < len(classes)):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected 0 to {len(classes)-1} for "
                          f"{len(classes)} classes")
     if isinstance(images, LazyImages): masks = None
     if masks is not None and (masks.shape != images.shape[:3] or masks.dtype != bool):
         raise ValueError(f"masks has dtype {masks.dtype} and shape {masks.shape}: expected bool of shape "
                          f"{images.shape[:3]}")
+
+# %% ../../nbs/data/01_dataset.ipynb #3453e24b
+def rarest_labels(
+    labels:np.ndarray,  # 0 and 1, (n,c)
+)->np.ndarray:          # int64 (n,), from 0 to c; c where an image has no label
+    "Name the label of each image that the fewest images have."
+    counts = np.where(labels > 0, labels.sum(0), np.inf)                 # (n,c)
+    return np.where(labels.any(1), counts.argmin(1) if counts.size else 0, labels.shape[1])
 
 # %% ../../nbs/data/01_dataset.ipynb #1ddca45b
 def _chunks(a, size):
@@ -167,8 +184,8 @@ def _map_arguments(im):
 class ImageData:
     "Hold labelled images in one array; indexing gives `(image, label)`."
     images:np.ndarray             # uint8 RGB, (n,h,w,3); a memory map will do
-    labels:np.ndarray             # int64 class numbers, (n,)
-    classes:list[str]             # class names; label k is `classes[k]`
+    labels:np.ndarray             # int64 class numbers, (n,); or 0 and 1, (n, number of classes): several per image
+    classes:list[str]             # class names; label k, or column k, is `classes[k]`
     masks:np.ndarray|None = None  # bool, (n,h,w): where the labelled object is seen
     name:str = 'data'             # short name for titles
     source:str = 'an array'       # one sentence: where the pixels came from
@@ -187,9 +204,21 @@ class ImageData:
         _check_data(self.images, self.labels, self.classes, self.masks)
 
     def __len__(self): return len(self.images)
-    def __getitem__(self, i): return self.images[i], int(self.labels[i])
+    def __getitem__(self, i): return self.images[i], self.labels[i] if self.multi_label else int(self.labels[i])
     def __repr__(self):
-        return f"ImageData({self.name}: {len(self):,} images of {self.sizes()}, {len(self.classes)} classes)"
+        kind = 'labels, several per image' if self.multi_label else 'classes'
+        return f"ImageData({self.name}: {len(self):,} images of {self.sizes()}, {len(self.classes)} {kind})"
+
+    @property
+    def multi_label(self)->bool:
+        "Whether an image can have several labels, or none."
+        return self.labels.ndim == 2
+
+    def label_names(self,
+        label,        # class number, or row of 0 and 1
+    )->list:
+        "Name the class of an image, or its labels."
+        return [self.classes[k] for k in (np.flatnonzero(label) if np.ndim(label) else [int(label)])]
 
     @property
     def hw(self)->tuple|None:  # (h,w) in pixels, None where they differ
@@ -213,10 +242,13 @@ class ImageData:
 
     def counts(self)->np.ndarray:  # images per class, (number of classes,)
         "Count the images of each class."
-        return np.bincount(self.labels, minlength=len(self.classes))
+        return self.labels.sum(0) if self.multi_label else np.bincount(self.labels, minlength=len(self.classes))
 
     def class_weights(self)->np.ndarray:  # float32, (number of classes,); their mean over the images is 1
         "Weigh each class by the inverse of its frequency, for a loss; a class without images weighs 0."
+        if self.multi_label:
+            raise ValueError(f"{self.name} has several labels per image, so that no class has images of its own to "
+                             "weigh: weigh each label by pos_weight of torch.nn.BCEWithLogitsLoss")
         n = self.counts()
         return np.where(n > 0, len(self)/(n.clip(1)*(n > 0).sum()), 0).astype(np.float32)
 
@@ -233,7 +265,7 @@ class ImageData:
         n = self.counts()
         mean, std = (' '.join(f'{x:.4f}' for x in s) for s in _pixel_stats(self.images))
         rows = [('name', self.name), ('source', self.source), ('images', f'{len(self):,} of {self.sizes()}'),
-                ('classes', f'{len(n)}: ' + ', '.join(f'{c} {k}' for c, k in zip(self.classes, n))),
+                ('labels' if self.multi_label else 'classes', f'{len(n)}: ' + ', '.join(f'{c} {k}' for c, k in zip(self.classes, n))),
                 ('mean', mean), ('std', std), ('masks', 'no' if self.masks is None else 'yes'),
                 ('checksum', self.checksum())]
         if self.seen: rows.append(('files', self.seen))
@@ -274,12 +306,14 @@ def train_valid_split(
     data:ImageData,         # what to split
     valid_pct:float=0.1,    # share of images to hold out, in (0,1)
     seed:int=0,             # another seed, another choice
-    stratified:bool=True,   # the same share of every class, rather than of the whole
+    stratified:bool=True,   # the same share of every class (of several labels: by the rarest), not of the whole
 )->tuple:                   # (train, valid), both in the old order
     "Split off a share of the images for validation."
     if not 0 < valid_pct < 1: raise ValueError(f"valid_pct={valid_pct}: expected a share between 0 and 1, such as 0.1")
     groups = [np.arange(len(data))]
-    if stratified: groups = [np.flatnonzero(data.labels == k) for k in range(len(data.classes))]
+    if stratified:
+        of = rarest_labels(data.labels) if data.multi_label else data.labels
+        groups = [np.flatnonzero(of == k) for k in range(len(data.classes) + data.multi_label)]
     held = np.concatenate([keyed_rng(seed, k).permutation(g)[:round(valid_pct*len(g))] for k, g in enumerate(groups)])
     out = np.zeros(len(data), bool)
     out[held] = True

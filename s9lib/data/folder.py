@@ -23,7 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ..core import atomic_path, cache_dir
-from .dataset import ImageData, LazyImages
+from .dataset import ImageData, LazyImages, rarest_labels
 from ..images import cover_crop, decode_image
 
 # %% ../../nbs/data/03_folder.ipynb #337bdae9
@@ -374,7 +374,7 @@ def _lost_classes(kept):
             for s in have if not _may_lack(s, kept)
             for c in set().union(*have.values()) - have[s]} if any(kept.values()) else {}
 
-def _read_kept(root, parts, bad, folders, size, on_error, limit, key):
+def _read_kept(root, parts, bad, folders, size, on_error, limit, key, several=False):
     "Read what can be read and write the cache entry; arrays ([] for files) and listing, as `load_entry` gives them."
     kept = _keep(parts, bad, folders)
     images, digests, more, notes = _read_images(root, kept, size, limit, key)
@@ -386,7 +386,7 @@ def _read_kept(root, parts, bad, folders, size, on_error, limit, key):
         if on_error == 'raise': _complain(root, bad)
         images, *_ = _read_images(root, _keep(parts, bad, folders), size, limit, key)
     kept = _keep(parts, bad, folders)
-    if lost := _lost_classes(kept):
+    if lost := {} if several else _lost_classes(kept):
         return _read_kept(root, parts, {**bad, **lost}, folders, size, on_error, limit, key)
     if not any(kept.values()):
         raise ValueError(f"{root} holds no image that can be read, among {sum(map(len, parts.values()))} files: "
@@ -396,10 +396,13 @@ def _read_kept(root, parts, bad, folders, size, on_error, limit, key):
     if all(isinstance(a, np.memmap) for a in arrays): save_entry(key, arrays, said)
     return arrays, said
 
-def _make_data(root, said, arrays, name, passed, found, noted, unused):
+_BETWEEN = '\x1f'  # labels of one image, within the library
+
+def _make_data(root, said, arrays, name, passed, found, noted, unused, several=False):
     "`ImageData` of each split."
     kept = {s: said['kept'][s] for s in said['splits']}
-    classes = sorted({c for entries in kept.values() for _, c in entries})
+    sets = {c: [v for v in c.split(_BETWEEN) if v] if several else [c] for es in kept.values() for _, c in es}
+    classes = sorted({v for found in sets.values() for v in found})
     used, skipped = sum(map(len, kept.values())), tuple(f'{f} {why}' for f, why in {**said['bad'], **noted}.items())
     seen = (f'{found:,} found: {used:,} used, {found - used:,} left out ({len(skipped):,} reasons listed); '
             f'{passed:,} hidden ones passed over' + (f"; not used: {', '.join(unused)}" if unused else ''))
@@ -407,7 +410,11 @@ def _make_data(root, said, arrays, name, passed, found, noted, unused):
         files, number = [f for f, _ in entries], {c: i for i, c in enumerate(classes)}
         pixels = arrays[k] if arrays else LazyImages([str(root/f) for f in files], [said['digests'][f] for f in files])
         source = f"{'decoded from' if arrays else 'the files of'} {_short(root)}"
-        labels = np.array([number[c] for _, c in entries], np.int64)
+        if several:
+            source += ', with several labels per image'
+            labels = np.zeros((len(files), len(classes)), np.int64)
+            for row, (_, c) in zip(labels, entries): row[[number[v] for v in sets[c]]] = 1
+        else: labels = np.array([number[c] for _, c in entries], np.int64)
         yield ImageData(pixels, labels, classes, None, name, source, skipped, files,
                         tuple(f'{f} {n}' for f, n in said['notes'].items()), seen,
                         split if split in ('valid', 'test') else '')
@@ -417,6 +424,21 @@ def _paired(data):
     "Train and what is held out, of {split: `ImageData`}; of three, the validation images go with train."
     if 'test' not in data: return data['train'], data['valid']
     return replace(data['train'], valid=data.get('valid')), data['test']
+
+def _learned_labels(train, held, on_error):
+    "Refuse labels that no training image has, or leave them out."
+    absent = [c for c, n in zip(train.classes, train.counts()) if not n] if train.multi_label else []
+    if not absent: return train, held
+    if on_error == 'raise':
+        raise ValueError(f"no image of train has the label {absent[0]!r}{' (and others)' if absent[1:] else ''}, so "
+                         "that it cannot be learned: add images, choose another seed, or pass on_error='skip' to leave "
+                         "it out")
+    use, said = train.counts() > 0, tuple(f'{c} is a label that no image of train has' for c in absent)
+    def cut(d):
+        if d is None: return None
+        return replace(d, labels=d.labels[:, use], classes=[c for c, u in zip(d.classes, use) if u],
+                       skipped=d.skipped + said, valid=cut(d.valid))
+    return cut(train), cut(held)
 
 def read_splits(
     root:Path,             # folder that names are relative to
@@ -434,24 +456,26 @@ def read_splits(
     noted:dict=None,       # path -> why it was passed over, though nothing is wrong with it
     unused:tuple=(),       # folders beside those that are read
     limit:int=2**31,       # most bytes of pixels that are decoded at once and kept
+    several:bool=False,    # the classes in `parts` are sets of labels, joined by '\\x1f'
 )->tuple:                  # (train, held out), as in `image_folder`
     "Read the images of some splits."
     if on_error not in ('raise', 'skip'): raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
     size = _pair(size)
-    arrays, said = load_entry(key) or _read_kept(root, parts, bad, folders or {}, size, on_error, limit, key)
+    arrays, said = load_entry(key) or _read_kept(root, parts, bad, folders or {}, size, on_error, limit, key, several)
     data = tuple(_make_data(root, said, arrays, name, passed, sum(map(len, parts.values())) + unread, noted or {},
-                            unused))
+                            unused, several))
     if notes := data[0].notes:
         warnings.warn(f"{len(notes)} images of {_short(root)} were read though something is wrong with them: "
                       + '; '.join(notes[:3]), stacklevel=3)
-    if len(data) > 1: return _paired(dict(zip(said['splits'], data)))
+    if len(data) > 1: return _learned_labels(*_paired(dict(zip(said['splits'], data))), on_error)
     whole, = data
-    digests, labels = [said['digests'][f] for f in whole.files], [whole.classes[y] for y in whole.labels]
+    labels = rarest_labels(whole.labels) if several else [whole.classes[y] for y in whole.labels]
+    digests = [said['digests'][f] for f in whole.files]
     held = hold_out(digests, labels, valid_pct, seed)
     if held.all() or not held.any():
         raise ValueError(f"{root} has {len(whole)} images in {len(whole.classes)} classes, too few to hold any out: "
                          "add images, or make folders train/ and test/")
-    return whole.subset(~held), replace(whole.subset(held), split='valid')
+    return _learned_labels(whole.subset(~held), replace(whole.subset(held), split='valid'), on_error)
 
 # %% ../../nbs/data/03_folder.ipynb #a745dddb
 def image_folder(
@@ -489,6 +513,28 @@ def _text(v):
     "A cell as text; what is missing in a table is not equal to itself."
     return '' if v is None or v != v else str(v).strip()
 
+_YES, _NO = {'1', '1.0', 'true', 'True'}, {'0', '0.0', 'false', 'False'}
+
+def _label_sets(rows, label_col, label_sep, others):
+    "Labels of each row, joined, where a row can have several; None where it has one."
+    cols = list(rows[0]) if rows else []
+    if label_col == 'label' and label_col not in cols:                   # not told: look how several are written
+        ticks = [c for c in cols if c not in others and all(_text(r[c]) in _YES | _NO for r in rows)]
+        if 'labels' in cols: label_col = 'labels'
+        elif len(ticks) > 1: label_col = ticks
+    elif label_sep is None and isinstance(label_col, str): return None
+    if isinstance(label_col, str):
+        if label_col not in cols: return None                            # `image_csv` says so
+        cells = [_text(r[label_col]) for r in rows]
+        if label_sep is None: label_sep = ';' if any(';' in c for c in cells) else ' '
+        return [_BETWEEN.join(sorted({v.strip() for v in c.split(label_sep)} - {''})) for c in cells]
+    if lack := [c for c in label_col if c not in cols]:
+        raise ValueError(f"the table has no column {lack[0]!r}, only {', '.join(map(str, cols))}: correct label_col=")
+    for k, r in enumerate(rows, 2):
+        if odd := [c for c in label_col if _text(r[c]) not in _YES | _NO]:
+            raise ValueError(f"line {k} has {_text(r[odd[0]])!r} in the column {odd[0]!r}: expected 0 or 1")
+    return [_BETWEEN.join(sorted(str(c) for c in label_col if _text(r[c]) in _YES)) for r in rows]
+
 def image_csv(
     table,                  # path of a CSV file with a header, or a DataFrame
     root:str|Path=None,     # folder that the paths are relative to; None: that of the CSV file
@@ -497,38 +543,44 @@ def image_csv(
     valid_pct:float=.2,     # share of each class held out where the table has no split
     seed:int=0,             # of what is held out
     path_col:str='path',    # name of the column with the paths
-    label_col:str='label',  # name of the column with the labels
+    label_col:str|list='label',  # name of the column with the labels, or those of columns with 0 and 1, one per label
     split_col:str='split',  # name of the column with 'train', 'valid' or 'test', if there is one
+    label_sep:str=None,     # between several labels of one image, such as ';' or ' '; None: as the table's head says
 )->tuple:                   # (train, held out), as in `image_folder`
     "Read images whose labels stand in a table."
     rows, root = _rows(table), Path(root or Path(table).parent)
-    lack = [c for c in (path_col, label_col) if not rows or c not in rows[0]]
+    sets = _label_sets(rows, label_col, label_sep, (path_col, split_col))
+    lack = [c for c in (path_col, *([label_col] if sets is None else ())) if not rows or c not in rows[0]]
     if lack:
         raise ValueError(f"the table has no column {lack[0]!r}, only {', '.join(map(str, rows[0] if rows else []))}: "
                          "name it with path_col= or label_col=")
     names = {n: s for s, ns in _SPLITS.items() for n in ns}
     parts, bad, stats, twice = {}, {}, {}, []
     for k, row in enumerate(rows, 2):
-        f, label, split = (_text(row.get(c)) for c in (path_col, label_col, split_col))
+        f, split = (_text(row.get(c)) for c in (path_col, split_col))
+        label = _text(row.get(label_col)) if sets is None else sets[k - 2]
         s = names.get(split.lower(), None if split else 'all')
         if s is None: raise ValueError(f"line {k} has {split_col} {split!r}: expected train, valid or test")
         if f in stats:
             twice.append(f'{f} (line {k})')
             continue
-        parts.setdefault(s, []).append((f, label or None))
+        parts.setdefault(s, []).append((f, label if sets is not None else label or None))
         stats[f] = None
         try: st = os.stat(root/f)
         except OSError as e: bad[f] = f'cannot be read ({e.strerror})'
         else:
             stats[f] = (st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
             if not stat.S_ISREG(st.st_mode): bad[f] = 'is not a file'
-        if not label: bad[f] = 'has no label'
+        if sets is None and not label: bad[f] = 'has no label'
     if twice:
         raise ValueError(f"{len(twice)} images stand in the table more than once: {', '.join(twice[:5])}; leave one "
                          "line for each")
     if 'all' in parts and len(parts) > 1:
         raise ValueError(f"some rows have a {split_col} and {len(parts['all'])} have none: fill it in, or leave it out")
     parts = {s: parts[s] for s in ('all', 'train', 'test', 'valid') if s in parts}
-    bad = {**bad, **_check_classes({s: [(f, c) for f, c in e if c] for s, e in parts.items()}, Listing(), {})}
-    key = _key(root, size, on_error, parts, stats, bad)
-    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name)
+    several = sets is not None
+    classes = {} if several else _check_classes({s: [(f, c) for f, c in e if c] for s, e in parts.items()}, Listing(),
+                                                {})
+    bad = {**bad, **classes}
+    key = _key(root, size, on_error, parts, stats, bad, *(['several'] if several else []))
+    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name, several=several)

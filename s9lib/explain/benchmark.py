@@ -40,6 +40,9 @@ def correct_images(
     std:tuple,        # the same
 )->tuple:             # x (n,3,h,w) normalised, labels (n,), masks (n,h,w) or None, all on the model's device
     "Choose images that `model` classifies correctly."
+    if data.multi_label:
+        raise ValueError(f"{data.name} has several labels per image: the measures here ask for the one class of an "
+                         "image; use data with one")
     some = np.sort(keyed_rng(0).permutation(len(data))[:20*n])
     device, x = next(model.parameters()).device, normalize_images(data.images[some], mean, std)
     with eval_mode(model), torch.no_grad():

@@ -141,6 +141,9 @@ class Predictions:
     losses:np.ndarray = field(init=False)  # cross-entropy of each image (n,), in nats
 
     def __post_init__(self):
+        if self.data.multi_label:
+            raise ValueError(f"{self.data.name} has several labels per image, of which none is the class: use "
+                             "MultiLabelInterpretation of s9lib.explain.multi_label")
         n, labels = len(self.data), np.asarray(self.data.labels)
         self.targs = labels if self.targs is None else np.asarray(self.targs)
         if self.targs.shape != (n,):

@@ -30,6 +30,10 @@ def check_data(
             raise ValueError(f"the {name} loader is empty: {len(dl.data)} images give no batch of {dl.bs}; "
                              "lower bs, or check where the data come from")
         labels, c = dl.data.labels, len(dls.classes)
+        if labels.ndim != dls.train.data.labels.ndim:
+            raise ValueError(f"labels of {name} have shape {labels.shape}, those of train {dls.train.data.labels.shape}"
+                             ": expected one class per image in both, or 0 and 1 for each label in both")
+        if labels.ndim == 2: continue  # `ImageData` has seen to them
         bad = ((labels < 0) | (labels >= c)).nonzero()[0]
         if len(bad):
             raise ValueError(f"{len(bad)} labels of {name} are out of range, the first is {labels[bad[0]]} at image "
@@ -56,6 +60,8 @@ def check_model(
             got = f'shape {tuple(out.shape)}' if hasattr(out, 'shape') else f'type {type(out).__name__}'
             raise ValueError(f"the model's output has {got} for 2 images of {hw[0]}×{hw[1]} px; {c} classes need "
                              f"(2,{c}): pass num_classes={c}")
+        if getattr(dls, 'multi_label', False) and out.shape[1] != c:
+            raise ValueError(f"the model has {out.shape[1]} outputs for {c} labels: pass num_classes={c}")
     return out
 
 # %% ../../nbs/train/05_checks.ipynb #561d1820
@@ -63,15 +69,17 @@ def check_loss(
     loss_func,         # (logits (n,c), labels (n,)) -> mean loss
     out:torch.Tensor,  # logits of two images, (2,c)
     metrics:dict,      # name -> function of (logits, labels) that gives one number per image
+    multi_label:bool=False,  # several labels per image, (2,c)
 )->None:
     "Raise if the loss or a metric fails on two images or gives the wrong shape."
-    yb = torch.zeros(2, dtype=torch.long, device=out.device)
+    yb = torch.zeros(out.shape if multi_label else 2, dtype=torch.long, device=out.device)
     calls = [('the loss function', loss_func, ()), *((f'the metric {k!r}', f, (2,)) for k,f in metrics.items())]
     for name, f, shape in calls:
         try: got = f(out, yb)
         except Exception as e:
             why = f'{type(e).__name__}: {e}'
-            raise ValueError(f"{name} fails on logits {tuple(out.shape)} and labels (2,): {why}") from e
+            raise ValueError(f"{name} fails on logits {tuple(out.shape)} and labels "
+                             f"{str(tuple(yb.shape)).replace(' ', '')}: {why}") from e
         if getattr(got, 'shape', None) != shape:
             came = f'shape {tuple(got.shape)}' if hasattr(got, 'shape') else type(got).__name__
             raise ValueError(f"{name} gives {came} for 2 images: expected a tensor of shape {shape}, "
@@ -81,10 +89,12 @@ def check_loss(
 def check_mean(
     loss_func,         # (logits (n,c), labels (n,)) -> mean loss
     out:torch.Tensor,  # logits of two images, (2,c)
+    multi_label:bool=False,  # several labels per image
 )->None:
     "Raise if the loss of a batch is not the mean over the images of its parts."
     out = torch.linspace(0, 40, 4*out.shape[1], device=out.device).sin().view(4, -1)
     yb = torch.arange(4, device=out.device) % out.shape[1]
+    if multi_label: yb = torch.nn.functional.one_hot(yb, out.shape[1])
     whole, parts = loss_func(out, yb), (3*loss_func(out[:3], yb[:3]) + loss_func(out[3:], yb[3:]))/4
     if not torch.isclose(whole, parts, rtol=1e-4):
         raise ValueError(f"the loss of four images is {whole.item():.4f}, but the mean over its parts is "
@@ -173,8 +183,9 @@ def check_run(
     if learn.freeze: find_layers(learn.model, [name for name,_ in learn.freeze])
     check_data(learn.dls)
     out = check_model(learn.model, learn.dls, learn.progressive_sizes)
-    check_loss(learn.loss_func, out, learn.metrics)
-    if parts > 1 or learn.strategy.world_size > 1: check_mean(learn.loss_func, out)
+    several = getattr(learn.dls, 'multi_label', False)
+    check_loss(learn.loss_func, out, learn.metrics, several)
+    if parts > 1 or learn.strategy.world_size > 1: check_mean(learn.loss_func, out, several)
     check_small_batch(learn.model, learn.dls, parts, learn.progressive_sizes)
     check_memory(learn)
     learn.strategy.check_run(learn)

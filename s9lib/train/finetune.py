@@ -99,6 +99,7 @@ def photo_learner(
     cbs=(),                # callbacks
     preset:str='photo',    # of `train_tfms`, such as 'photo_color'
     cache=None,            # of large photos, as in `DataLoaders.from_data`: '8GB'
+    balance:float=0.,      # as in `DataLoaders.from_data`
     **kwargs,              # for `vision_learner`
 )->tuple:                  # (learner, function that trains it with a learning rate or None, what was chosen in words)
     "Make a learner for photos of one's own, with settings that suit them."
@@ -109,7 +110,8 @@ def photo_learner(
     tuned = spec.weights is not None
     s = photo_settings(n, gpu, tuned, size or (spec.size if spec.fixed_size else None), bs, epochs)
     dls = DataLoaders.from_data(train, test, bs=s['bs'], size=s['size'], preset=preset, seed=seed, device=device,
-                                mean=spec.mean or IMAGENET_MEAN, std=spec.std or IMAGENET_STD, cache=cache)
+                                mean=spec.mean or IMAGENET_MEAN, std=spec.std or IMAGENET_STD, cache=cache,
+                                balance=balance)
     learn = vision_learner(dls, net, opt_func=adamw if tuned else torch.optim.AdamW, cbs=cbs, **kwargs)
     def train_it(lr=None):
         if tuned: return learn.fine_tune(s['epochs'], lr=lr)

@@ -150,7 +150,8 @@ def describe_run(
     return dict(
         format=2, seed=learn.seed, n_epoch=learn.n_epoch,
         data=f'{learn.dls.name} {learn.checksum(t)}', n_train=len(t.data), bs=t.bs, drop_last=t.drop_last,
-        shuffle=t.shuffle, loader_seed=t.seed, tfms=[str(b.tfm) for b in t.pipeline.transforms], alt_flip=t.alt_flip,
+        shuffle=t.shuffle, balance=t.balance or 'off', loader_seed=t.seed,
+        tfms=[str(b.tfm) for b in t.pipeline.transforms], alt_flip=t.alt_flip,
         photo_cache=getattr(t.data.images, 'recoded', '') or 'off',
         evaluated_on=f'{learn.dls.eval_name} {learn.checksum(e)}',
         model=f'{type(m).__name__} {sum(p.numel() for p in m.parameters())}', architecture=describe_architecture(m),
@@ -177,7 +178,7 @@ class Learner(Evaluator):
     def __init__(self,
         dls,                  # `DataLoaders`
         model:nn.Module,      # moved to the device of `dls`, channels last
-        loss_func=None,       # (logits (n,c), labels (n,)) -> mean loss; cross-entropy by default
+        loss_func=None,       # (logits (n,c), labels (n,)) -> mean loss, or 'weighted'; None: see `choose_loss`
         opt_func=sgd,         # (model, lr) -> optimizer, whose learning rates are the largest of the run
         cbs=(),               # callbacks
         progressive_sizes:tuple=(),  # ((epochs, size), …): first epochs (or parts: 1.5) at `size` px, then full size

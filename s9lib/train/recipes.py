@@ -23,12 +23,13 @@ import torch.nn.functional as F
 from ..core import default_device, set_seed
 from ..data.loader import DataLoaders, Loader
 from ..data.transforms import pixel_options, valid_tfms
-from ..metrics import count_confusions, metrics_summary, top_k_accuracy
+from ..metrics import count_confusions, metrics_summary, multi_label_metrics, top_k_accuracy
 from ..nets.fastnet import fastnet
 from ..nets.init import whitening_
 from ..nets.resnet import resnet101, resnet152, resnet18, resnet34, resnet50
 from ..nets.summary import count_flops, count_params
 from ..nets.winograd import winograd_
+from .evaluator import multi_label_loss
 from .learner import Learner
 from .optim import constant, Lookahead, muon, one_cycle, piecewise, sgd
 
@@ -204,7 +205,7 @@ class Recipe:
         dls:DataLoaders,    # from `dataloaders`; their seed is that of the run
         cbs=(),             # callbacks
         amp:bool|None=None, # mixed precision; None: `default_amp`, on a GPU yes
-        **kwargs,           # for `Learner`: metrics, compile, strategy …
+        **kwargs,           # for `Learner`: metrics, compile, strategy …; `loss_func` in place of the recipe's
     )->Learner:             # `learn.fit()` trains it as this recipe says
         "Build model and learner."
         steps = self.epochs*len(dls.train)
@@ -216,11 +217,12 @@ class Recipe:
         model = self.model(len(dls.classes), dls.seed)
         if self.whiten: whiten_first_layer(model.to(dls.device), dls)
         if self.winograd: winograd_(model)
-        loss_func = partial(F.cross_entropy, label_smoothing=self.label_smoothing)
+        loss = multi_label_loss if dls.multi_label else F.cross_entropy
+        kwargs = {'loss_func': partial(loss, label_smoothing=self.label_smoothing), **kwargs}
         opt_func = partial(look_up('opt', self.opt, OPTIMIZERS), **self.opt_args)
         averager = partial(Lookahead, every=self.average_every) if self.average_every else None
-        return Learner(dls, model, loss_func, opt_func, cbs, self.progressive_sizes, averager, l1=self.l1,
-                       freeze=self.freeze, amp=amp, seed=dls.seed, recipe=self, **kwargs)
+        return Learner(dls, model, opt_func=opt_func, cbs=cbs, progressive_sizes=self.progressive_sizes,
+                       averager=averager, l1=self.l1, freeze=self.freeze, amp=amp, seed=dls.seed, recipe=self, **kwargs)
 
     def schedules(self)->dict:  # {group: function of (step, n_steps)}, for `Learner.fit`
         "Make the learning rate schedules."
@@ -311,8 +313,11 @@ def run_metrics(
         acc, (probs, targs) = learn.tta_accs(dl), (t.numpy() for t in learn.get_preds(dl))
         found |= {f'n_{name}': len(dl.data), f'{name}_acc': acc['none'], f'{name}_acc_flip': acc['flip'],
                   f'{name}_acc_six': acc['six']}
-        if probs.shape[1] > 5: found[f'{name}_top5_acc'] = top_k_accuracy(probs, targs, 5)
-    per_class = metrics_summary(count_confusions(targs, probs.argmax(1), len(dls.classes)), dls.classes)  # of the last
+        if dls.multi_label: per_class = multi_label_metrics(probs, targs, dls.classes)
+        if dls.multi_label: found[f'{name}_map'] = per_class['map']
+        elif probs.shape[1] > 5: found[f'{name}_top5_acc'] = top_k_accuracy(probs, targs, 5)
+    if not dls.multi_label: per_class = metrics_summary(count_confusions(targs, probs.argmax(1), len(dls.classes)),
+                                                        dls.classes)         # of the last split
     fewer = learn.device.type == 'cpu' and not learn.amp and not learn.compile  # where Winograd's method applies
     r = learn.recipe
     cost = {'flops': r.flops(train), 'flops_done': r.flops(train, fewer)} if r else {}
