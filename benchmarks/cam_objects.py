@@ -12,7 +12,7 @@ on both grounds. So the object fills a fifth of the image, its box is exact, and
 
 `right`: in how many images the class explained is the answer. `peak`: in how many the highest pixel lies in the box.
 `share`: the mean part of the heat that lies in the box; the box has 0.20 of the area. `verdict`: of `judge_maps`
-for up to four images answered right, believed / cannot tell / no better than chance, and beside it for the map of the
+for two images answered right, believed / cannot tell / no better than chance, and beside it for the map of the
 image whose object is in the opposite corner, which should not be believed. `whole`: the photo fills the frame.
 """
 import argparse
@@ -82,7 +82,7 @@ def rows(arch, methods, size=100, verdict=True):
             (m,) = r.maps.values()
             said, right = ['–', '–'], r.logits.argmax(1) == label if classes else None
             if verdict and method == methods[0] and classes and right.any():
-                i = right.nonzero()[:4, 0]
+                i = right.nonzero()[:2, 0]
                 v = judge_maps(net, x[i], {'own': m[i], 'opposite': m[i^3]}, [label]*len(i))
                 said = [' / '.join(str(v.level(k).count(l)) for l in LEVELS) for k in ('own', 'opposite')]
             yield dict(net=arch, photo=name, n=n, target=f'class {label}' if classes else 'like the photo',
@@ -92,7 +92,8 @@ def rows(arch, methods, size=100, verdict=True):
         if verdict and classes and right.any():
             v = explain(net, (middle(name, side)[None] - mean)/std, target=label, method=methods[0])
             yield dict(net=arch, photo=f'{name}, whole', n=1, target=f'class {label}', method=methods[0],
-                       right=int(v.cam.logits.argmax() == label), said=[repr(v).split(': ', 1)[1], '–'], peak='–', share=1.)
+                       right=int(v.cam.logits.argmax() == label), peak='–', share=1.,
+                       said=[repr(v).split(': ', 1)[1], '–'])
 
 def main():
     "Print the table, and write it."
