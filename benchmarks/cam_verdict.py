@@ -1,6 +1,7 @@
 """How often is the verdict of `explain` wrong? Maps known to be right or wrong, on networks trained here.
 
 `python benchmarks/cam_verdict.py [--out FILE] [--seeds 0,1,2] [--n 24] [--data textures,shapes] [--nets cnn,vit,swin]`.
+Rows that FILE has already are kept and not run again: it may be made in portions, or removed to begin anew.
 A CNN, a Vision Transformer and a Swin learn small patches of four textures in noise, or four shapes pasted on clouds;
 then maps of `--n` new images, correctly classified, are judged for their true class.
 
@@ -108,24 +109,22 @@ def interval(k, n):
     mid, half = p + z*z/2/n, z*math.sqrt(p*(1 - p)/n + z*z/4/n/n)
     return f'{k} of {n} = {p:.1%} ({max(0, (mid - half)/(1 + z*z/n)):.1%} to {(mid + half)/(1 + z*z/n):.1%})'
 
-def summary(done):
+def summary(rows):
     "The rates over all rows of a set, as lines."
     out = []
     for part in ('held out', 'rule set'):
-        rows = [(levels, at) for p, levels, at in done if p == part]
-        if not rows: continue
-        by = {k: [l for levels, _ in rows for l in levels[k]] for k in KINDS}
-        def rate(level, *kinds): return interval(sum(by[k].count(level) for k in kinds), sum(len(by[k]) for k in kinds))
-        out += [f'**{part}** ({len(rows)} networks)', '',
-                f"- believed of `next` and `spots`: {rate(LEVELS[0], 'next', 'spots')}"]
-        out += [f'- of `{k}`: believed {rate(LEVELS[0], k)}, "no better than chance" {rate(LEVELS[2], k)}'
-                for k in ('object', 'own')]
-        hits = {l: [h for _, at in rows for h in at[l]] for l in LEVELS}
-        peaks = '; '.join(f'{l} {sum(h)} of {len(h)}' for l, h in hits.items())
-        out += [f'- own maps with their peak on the object: {peaks}', '']
+        some = [[c.strip() for c in r.split('|')[1:-1]] for r in rows if r.startswith(f'| {part} ')]
+        if not some: continue
+        by = {k: np.sum([[int(v) for v in r[5 + i].split('/')] for r in some], 0) for i, k in enumerate(KINDS)}
+        peaks = np.sum([[[int(v) for v in p.split(' of ')] for p in r[-1].split('/')] for r in some], 0)
+        def rate(level, *kinds): return interval(sum(by[k][level] for k in kinds), sum(by[k].sum() for k in kinds))
+        out += [f'**{part}** ({len(some)} networks)', '', f"- believed of `next` and `spots`: {rate(0, 'next', 'spots')}"]
+        out += [f'- of `{k}`: believed {rate(0, k)}, "no better than chance" {rate(2, k)}' for k in ('object', 'own')]
+        out += ['- own maps with their peak on the object: ' +
+                '; '.join(f'{l} {h} of {n}' for l, (h, n) in zip(LEVELS, peaks)), '']
     return out
 
-def write(path, done, lines, n):
+def write(path, lines, n):
     "Write what is known so far."
     head = f"""# How often the verdict is wrong
 
@@ -135,7 +134,7 @@ The rule was set on networks of seed 0 and not changed after. {n} images per net
 Brackets: 95 % intervals.
 
 """
-    Path(path).write_text(head + '\n'.join(summary(done)) + '\n' + '\n'.join(lines) + '\n')
+    Path(path).write_text(head + '\n'.join(summary(lines)) + '\n' + '\n'.join(lines) + '\n')
 
 def main():
     "Print the table, and write it."
@@ -150,19 +149,20 @@ def main():
     lines = ['| set | data | network | seed | accuracy | ' + ' | '.join(KINDS) + ' | peak |',
              '|' + '---|'*(6 + len(KINDS))]
     print('\n'.join(lines))
-    done = []
+    if a.out and Path(a.out).exists():
+        lines += [l for l in Path(a.out).read_text().splitlines() if l.startswith(('| held out ', '| rule set '))]
     for seed in map(int, a.seeds.split(',')):
         for data in a.data.split(','):
             for name in a.nets.split(','):
                 if data == 'shapes' and (seed == 0 or name != 'cnn'): continue   # the others learn them in no minute
+                head = f"| {'held out' if seed else 'rule set'} | {data} | {name} | {seed} | "
+                if any(l.startswith(head) for l in lines): continue
                 acc, levels, hit = run(data, name, seed, a.n)
                 at = {l: [h for h, m in zip(hit, levels['own']) if m == l] for l in LEVELS}
-                done.append(('held out' if seed else 'rule set', levels, at))
                 peak = ' / '.join(f'{sum(h)} of {len(h)}' for h in at.values())
-                lines.append(f'| {done[-1][0]} | {data} | {name} | {seed} | {acc:.2f} | ' +
-                             ' | '.join(three(levels[k]) for k in KINDS) + f' | {peak} |')
+                lines.append(f'{head}{acc:.2f} | ' + ' | '.join(three(levels[k]) for k in KINDS) + f' | {peak} |')
                 print(lines[-1], flush=True)
-                if a.out: write(a.out, done, lines, a.n)
-    print('\n'.join(summary(done)))
+                if a.out: write(a.out, lines, a.n)
+    print('\n'.join(summary(lines)))
 
 if __name__ == '__main__': main()
