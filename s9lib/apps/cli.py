@@ -299,8 +299,8 @@ def _bars(fig, e, classes, top):
     best = (-e.probs).argsort(kind='stable')[:top]
     width, height = fig.get_size_inches()
     extra = .28*len(best) + .5
+    fig.draw_without_rendering()                    # lays the panels out; the canvas of a closed figure draws nothing
     fig.set_layout_engine('none')
-    fig.canvas.draw()
     places = [ax.get_position() for ax in fig.axes]
     fig.set_size_inches(width, height + extra)
     for ax, b in zip(fig.axes, places):
@@ -319,8 +319,8 @@ def _draw(e, classes, top, method):
     title = f"{_shares(e, classes, top)}\n{method} of {plain_text(classes[e.target])}"
     maps = {k + ('\nno evidence' if e.empty[k] else ''): m[None] for k,m in e.maps.items()}
     fig = plot_cams([e.image], maps, image_weight=.4, figsize=max(2.5, side/80))
+    fig.suptitle(title, fontsize=10, **PLAIN)                                # before the bars: they keep its room
     _bars(fig, e, classes, top)
-    fig.suptitle(title, fontsize=10, **PLAIN)
     return fig
 
 # %% ../../nbs/apps/04_cli.ipynb #a925b3c2

@@ -24,18 +24,15 @@ from ..images import OKABE_ITO, PLAIN, plain_text
 # %% ../../nbs/explain/12_verdict.ipynb #34463aad
 def moved_maps(
     m:torch.Tensor,  # one map, (h,w)
-    k:int=5,         # copies
-)->torch.Tensor:     # (k,h,w)
-    "Put the heat of a map in other places: roll it around the image, every other copy mirrored."
-    (h, w), out = m.shape, []
-    for i in range(1, k + 1):
-        dy, dx = [round(side*(.2 + .6*(i*step % 1))) for side, step in ((h, .618), (w, .7549))]  # spread evenly
-        moved = torch.roll(m, (dy, dx), (0, 1))
-        out.append(moved.flip(1) if i % 2 else moved)
-    return torch.stack(out)
+    places:int=20,   # the map's own and those of its copies
+)->torch.Tensor:     # (places-1,h,w)
+    "Roll a map around the image, to the other places of an even lattice through its own."
+    (h, w), step = m.shape, round(.381966*places)
+    at = [(round(h*i/places), round(w*(step*i % places)/places)) for i in range(1, places)]
+    return torch.stack([torch.roll(m, dydx, (0, 1)) for dydx in at])
 
 # %% ../../nbs/explain/12_verdict.ipynb #59e9d6e3
-_BASELINES = ('random', 'center', 'edges')
+_BASELINES = ('center', 'edges')
 
 def _curves(model, xi, maps, target, n_steps, seed):
     "Deletion and insertion of one image (1,3,h,w) by each of `maps` (k,h,w): two tensors (k,n_steps+1)."
@@ -47,16 +44,19 @@ def _scores(curves):
     "Area under insertion minus that under deletion, (k,)."
     return auc(curves[1]) - auc(curves[0])
 
+def _by_function(target):
+    "Whether functions choose what is explained, rather than classes."
+    return callable(target) or isinstance(target, (list, tuple)) and any(map(callable, target))
+
 def _target_of(target, ids, i, k):
     "What `k` copies of image `i` are judged by: the probability of its class, or the score of the function that chose."
-    if target is None or not (callable(target) or isinstance(target, (list, tuple)) and any(map(callable, target))):
-        return ids[i:i + 1]
+    if not _by_function(target): return ids[i:i + 1]
     if callable(target): return lambda out: target(out).flatten()
     return lambda out: target_scores(out, [target[i]]*k, k)[0]
 
 # %% ../../nbs/explain/12_verdict.ipynb #79290d1e
 #: What can be said of a map, the best first
-LEVELS = ('worth believing', 'doubtful', 'no better than chance', 'cannot be judged')
+LEVELS = ('worth believing', 'cannot tell', 'no better than chance')
 
 @dataclass
 class Judgment:
@@ -65,9 +65,9 @@ class Judgment:
     insertion: np.ndarray   # (m,) while they come
     score: float            # area under insertion minus that under deletion; high is good
     moved: np.ndarray       # (k,) scores of the same heat in other places
-    baselines: dict         # 'random', 'center', 'edges' -> score
-    empty: bool = False     # nothing is marked
-    least: float = 0.       # reaction of the model below which nothing can be judged
+    baselines: dict         # 'center', 'edges' -> score
+    area: float = 0.        # part of the image that the heat covers, (Σm)²/(N Σm²); 1 for even heat
+    least: float = 0.       # reaction of the model at which and below which nothing can be told
 
     @property
     def reaction(self)->float:  # in units of the curves
@@ -76,28 +76,35 @@ class Judgment:
         return float(max(abs(whole - h) for h in hidden))
 
     @property
-    def margin(self)->float:  # in standard deviations
-        "How far the score lies above those of the moved copies."
-        sd = max(self.moved.std(ddof=1), .02*self.reaction)
-        return float((self.score - self.moved.mean())/sd) if sd > 0 else 0.
+    def rank(self)->int:  # 1 is the best
+        "The rank of the score among all places; equal scores count against the map."
+        return 1 + int((self.moved >= self.score).sum())
+
+    @property
+    def p(self)->float:  # in (0,1]
+        "How often a map that has nothing to do with the model ranks as high."
+        return self.rank/(len(self.moved) + 1)
+
+    @property
+    def doubt(self)->str:  # '': none
+        "What keeps the places of the map from being judged, whatever their rank."
+        if self.area == 0: return 'nothing is marked'
+        if self.reaction <= self.least: return f"hiding the whole image changes the model's answer by {self.reaction:.2g}"
+        if self.p <= .05 and self.score < self.baselines['center']: return 'a blob in the center does better'
+        if self.p > .05 and self.area > .5: return f'the heat covers {self.area:.0%} of the image'
+        return 'too close to chance' if .05 < self.p <= .2 else ''
 
     @property
     def level(self)->str:  # one of `LEVELS`
         "Say whether the map is worth believing."
-        if self.empty or self.reaction <= self.least: return LEVELS[3]
-        if self.margin < 1: return LEVELS[2]
-        beats = self.score > self.moved.max() and self.score >= max(self.baselines.values()) - .02*self.reaction
-        best = beats and self.margin >= 2
-        return LEVELS[0] if best else LEVELS[1]
+        return LEVELS[1] if self.doubt else LEVELS[0] if self.p <= .05 else LEVELS[2]
 
     @property
     def why(self)->str:  # half a sentence with the numbers
         "Give the reason for the level."
-        if self.empty: return 'nothing is marked'
-        if self.reaction <= self.least: return f"hiding the whole image changes the model's answer by {self.reaction:.2g}"
         others = ', '.join(f'{k} {v:.2f}' for k, v in self.baselines.items())
-        return (f'score {self.score:.2f}; the same heat elsewhere {self.moved.mean():.2f} ± {self.moved.std(ddof=1):.2f}, '
-                f'{others}')
+        text = f'score {self.score:.2f}, rank {self.rank} of {len(self.moved) + 1} places; {others}'
+        return f'{self.doubt}; {text}' if self.doubt else text
 
 # %% ../../nbs/explain/12_verdict.ipynb #fa051097
 def _as_picture(x):
@@ -157,37 +164,42 @@ class Verdict:
         return fig
 
 # %% ../../nbs/explain/12_verdict.ipynb #9ede9c3a
+def _area(m):
+    "Part of the image that the heat of a map (h,w) covers; 0 where nothing is marked."
+    flat = m.max() <= m.min()
+    return 0. if flat else float(m.double().mean()**2/m.double().square().mean())
+
 def judge_maps(
     model:nn.Module,    # any torch model; one that does not return logits (n,c) needs a function as target
     x:torch.Tensor,     # (n,3,h,w), normalised as in training, on the model's device
     maps,               # (n,h,w) >= 0 at the size of the images, or a dict of them by name
     target,             # (n,) classes explained, or function(s) as in `cam`
-    n_steps:int=6,      # portions in which the pixels go and come
-    n_moved:int=5,      # copies of each map in other places, >= 2
-    seed:int=0,         # of the random baseline, and of the order among equal values
+    n_steps:int=4,      # portions in which the pixels go and come
+    places:int=20,      # where each map is tried, its own place included, >= 20
+    seed:int=0,         # of the order among equal values
 )->Verdict:             # one judgment for each map and image
-    "Judge maps by deletion and insertion, beside their moved copies and three baselines; the model is left as it was."
+    "Rank maps by deletion and insertion among copies of themselves in other places; the model is left as it was."
     maps = maps if isinstance(maps, dict) else {'map': maps}
-    if n_moved < 2: raise ValueError(f"n_moved={n_moved}: expected at least 2, or there is no spread to compare with")
+    if places < 20: raise ValueError(f"places={places}: expected at least 20, or the best of them is no rare event")
     for name, m in maps.items():
         if tuple(m.shape) != tuple(x[:, 0].shape):
             raise ValueError(f"maps[{name!r}] has shape {tuple(m.shape)}, expected {tuple(x[:, 0].shape)}: one map per "
                              "image, at the size of the image")
-    by_function = callable(target) or isinstance(target, (list, tuple)) and any(map(callable, target))
+    by_function = _by_function(target)
     ids = None if by_function else torch.as_tensor(target, device=x.device).expand(len(x)).long()
     judgments, curves = {k: [] for k in maps}, {k: [] for k in maps}
     maps = {k: torch.as_tensor(m, device=x.device).float() for k, m in maps.items()}
     for i in range(len(x)):
         xi = x[i:i + 1].detach()
-        fixed = [baseline_maps(xi.float(), k, seed) for k in _BASELINES]
-        all_maps = torch.cat([*fixed, *(o for m in maps.values() for o in (m[i:i + 1], moved_maps(m[i], n_moved)))])
+        fixed = [baseline_maps(xi.float(), k) for k in _BASELINES]
+        all_maps = torch.cat([*fixed, *(o for m in maps.values() for o in (m[i:i + 1], moved_maps(m[i], places)))])
         both = _curves(model, xi, all_maps, _target_of(target, ids, i, len(all_maps)), n_steps, seed)
         score = _scores(both)
         for k, (name, m) in enumerate(maps.items()):
-            first = len(fixed) + k*(n_moved + 1)
-            (d, c), own = [o[first:first + n_moved + 1].numpy() for o in both], score[first:first + n_moved + 1].numpy()
+            mine = slice(len(fixed) + k*places, len(fixed) + (k + 1)*places)
+            (d, c), own = [o[mine].numpy() for o in both], score[mine].numpy()
             judgments[name].append(Judgment(d[0], c[0], float(own[0]), own[1:], dict(zip(_BASELINES, score.tolist())),
-                                            not bool(m[i].max() > m[i].min()), 0. if by_function else .05))
+                                            _area(m[i]), 0. if by_function else .05))
             curves[name].append((d[1:], c[1:]))
     return Verdict(x.detach(), maps, judgments, curves)
 
@@ -199,13 +211,12 @@ def explain(
     target=None,             # as in `cam`
     method:str='gradcam',    # as in `cam`
     reshape=None,            # as in `cam`
-    n_steps:int=6,           # as in `judge_maps`
-    n_moved:int=5,           # as in `judge_maps`
+    n_steps:int=4,           # as in `judge_maps`
+    places:int=20,           # as in `judge_maps`
     seed:int=0,              # as in `judge_maps`
 )->Verdict:                  # prints what to think of each map; `.maps`, `.cam`, `.level()`, `.plot()`
     "Map the evidence for `target` as `cam` does, and say whether each map is worth believing."
     r = cam(model, x, layers, target, method, reshape=reshape)
-    by_function = callable(target) or isinstance(target, (list, tuple)) and any(map(callable, target))
-    v = judge_maps(model, x, r.maps, target if by_function else r.target, n_steps, n_moved, seed)
+    v = judge_maps(model, x, r.maps, target if _by_function(target) else r.target, n_steps, places, seed)
     v.cam = r
     return v
