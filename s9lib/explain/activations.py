@@ -45,7 +45,6 @@ def _check_output(name, out, acts):
                          "after it")
     if _checkpointed(): raise ValueError(_INSIDE.format(repr(name)))
 
-# %% ../../nbs/explain/02_activations.ipynb #8a4db6d2
 def _tap(acts, names, auto, grad, started):
     "Make the hook function that stores outputs in `acts` and starts the graph there."
     def f(module, out):

@@ -49,7 +49,6 @@ class _GuidedMode(TorchFunctionMode):
         in_place = func in _IN_PLACE or func is F.relu and (args[1] if len(args) > 1 else kwargs.get('inplace', False))
         return x.copy_(out) if in_place else out
 
-# %% ../../nbs/explain/05_attribution.ipynb #61c96444
 def _input_gradient(model, x, target, mode=None):
     "Gradient (n,c,h,w) of the scores of `target` by the image."
     with explain_mode(model, x), torch.enable_grad():
@@ -272,7 +271,6 @@ def _noisy_derivatives(model, x, layers, target, n_samples, sigma, seed, reshape
         torch.set_grad_enabled(False)
     return sums
 
-# %% ../../nbs/explain/05_attribution.ipynb #0507bb61
 def smooth_gradcampp(
     model:nn.Module,           # any torch model that returns logits (n,c)
     x:torch.Tensor,            # (n,3,h,w), normalised

@@ -60,7 +60,6 @@ def _check_gradient(name, layout, G):
                          "the class token, so its map would be empty: choose an earlier layer, such as the first norm "
                          "of the last block")
 
-# %% ../../nbs/explain/04_cam.ipynb #e560d6fc
 def _check(x, method, norm):
     "Refuse what cannot work before anything runs."
     if not callable(method) and method not in CAM_METHODS:
@@ -71,7 +70,6 @@ def _check(x, method, norm):
         raise ValueError(f"x is a {what}: expected a float tensor (n,c,h,w), normalised as in training; "
                          "for one image pass x[None]")
 
-# %% ../../nbs/explain/04_cam.ipynb #6f5a2a5d
 _NO_GRADIENT = ('cam', 'eigencam')  # methods that need no backward pass
 
 def _explain(out, acts, layouts, heads, target, last, method, norm, hw):

@@ -25,7 +25,6 @@ def _pair(maps, masks):
         raise ValueError("masks: at least one is empty, so there is no object to point to; leave these images out")
     return maps.flatten(1).float(), masks.flatten(1).to(maps.device).float()
 
-# %% ../../nbs/explain/07_localization.ipynb #3809b497
 def pointing_game(
     maps:torch.Tensor,   # (n,h,w), any scale
     masks:torch.Tensor,  # (n,h,w) bool, True on the object

@@ -96,7 +96,6 @@ def _class_ids(target, n, n_classes, device):
     if len(bad): raise ValueError(f"target {bad[0].item()} is not a class of this model: expected 0 to {n_classes-1}")
     return t.long()
 
-# %% ../../nbs/explain/03_methods.ipynb #4f8fc686
 def _call_target(target, logits, n):
     "Scores and classes of a target function, or of a list with one for each image."
     dev = logits.device if isinstance(logits, torch.Tensor) else None

@@ -49,7 +49,6 @@ def _solve(apply, b, n_iter, tol):
         p, rr = r + new / rr.clamp(min=1e-30) * p, new
     return x
 
-# %% ../../nbs/explain/06_perturbation.ipynb #a4919c1f
 def impute(
     x:torch.Tensor,        # (n,c,h,w), normalised images
     removed:torch.Tensor,  # (n,h,w) bool, True where a pixel is missing; at least one pixel of each image must be left
@@ -101,7 +100,6 @@ def _curve(model, start, end, maps, target, n_steps, seed):
     steps = [torch.where(_first(order, k, maps.shape[1:])[:, None], end, start) for k in ks]
     return torch.stack([_probs(model, s, target) for s in steps], 1)
 
-# %% ../../nbs/explain/06_perturbation.ipynb #ddad6f19
 def deletion(
     model:nn.Module,      # returns logits (n,c)
     x:torch.Tensor,       # (n,3,h,w), normalised

@@ -152,7 +152,6 @@ def _same_kind(learn, state):
     "Whether optimiser and averaging of `state` are of the kind that `learn` has."
     return _kind(learn.opt.state_dict()) == _kind(state['opt']) and bool(learn.avg) == bool(state['avg'])
 
-# %% ../../nbs/train/10_checkpoint.ipynb #f67ed774
 def _continue(learn, state):
     "Load all of `state` but the optimiser's settings; if the steps of an epoch are others, stand at its beginning."
     settings = [{k: v for k,v in g.items() if k != 'params'} for g in learn.opt.param_groups]

@@ -128,7 +128,6 @@ def _groups(n, group, device):
     ids = np.repeat(np.arange(k), [len(p) for p in np.array_split(np.arange(n), k)])
     return torch.from_numpy(shard(ids)).to(device), k
 
-# %% ../../nbs/train/12_distributed.ipynb #46bb86b5
 class _SharedNorm(nn.modules.batchnorm._BatchNorm):
     "Batch norm over the images of all processes, in the groups of `GhostBatchNorm` if it was one."
     def forward(self, x):
@@ -204,7 +203,6 @@ def _check_empty(model, x, n):
         raise ValueError(f"the last batch has {n} images, too few for every process, and the model cannot take a batch "
                          f"without images ({str(e).splitlines()[0]}): set drop_last=True or choose another bs") from e
 
-# %% ../../nbs/train/12_distributed.ipynb #581a0505
 def check_shared(
     learn,      # `Learner`
     world:int,  # number of processes

@@ -48,7 +48,6 @@ def _who(owner):
     "Name a process."
     return f"process {owner['pid']} on {owner['host']}, since {owner['since']}" if owner else 'another process'
 
-# %% ../../nbs/train/11_resume.ipynb #a96fb75f
 def _refusal(folder, file=None):
     "Say who has a folder, and what to do; `file` is a lock that nobody on this host can judge."
     note = folder/_NOTE
@@ -66,7 +65,6 @@ def _acquire(kind, path, **kwargs):
     except Timeout: return None
     return lock
 
-# %% ../../nbs/train/11_resume.ipynb #303cf64d
 _NO_LOCKS = {getattr(errno, k) for k in ('ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'ENOLCK') if hasattr(errno, k)}
 
 def _acquire_soft(folder, force):
@@ -92,7 +90,6 @@ def _acquire_any(folder, force):
     if not lock: raise _refusal(folder)
     return lock
 
-# %% ../../nbs/train/11_resume.ipynb #4db754a9
 @contextmanager
 def _explained(folder):
     "Say in one sentence why a folder cannot be written."
@@ -174,7 +171,6 @@ def _find(learn, folder):
         elif own or _loads(learn, p, state): own.insert(0, p)
     return own, others, other
 
-# %% ../../nbs/train/11_resume.ipynb #6c8c2bda
 def _take_other(learn, folder, state, diff, force):
     "Refuse another run's checkpoint, or take what fits of it."
     if not force:
