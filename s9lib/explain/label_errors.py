@@ -44,10 +44,10 @@ def confident_joint(
 )->np.ndarray:          # counts (c,c): row given, column true
     "Estimate how many images of each given class are truly of each class."
     c, is_a = probs.shape[1], confident_classes(labels, probs)
-    counts = np.bincount(labels[is_a >= 0]*c + is_a[is_a >= 0], minlength=c*c).reshape(c, c)
+    counts = np.bincount(is_a[is_a >= 0]*c + labels[is_a >= 0], minlength=c*c).reshape(c, c).T  # sums run as cleanlab's
     np.fill_diagonal(counts, counts.diagonal().clip(1))
     joint = (counts.T/counts.sum(1)*np.bincount(labels, minlength=c)).T
-    return np.array([_round_row(row) for row in joint*(len(labels)/joint.sum())])
+    return np.array([_round_row(row) for row in joint/joint.sum()*len(labels)])
 
 # %% ../../nbs/explain/16_label_errors.ipynb #e16a0015
 def _counts_to_prune(labels, probs):
