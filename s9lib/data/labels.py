@@ -46,15 +46,18 @@ class LabelEdits:
             for f, y in zip(d.files, d.labels):
                 row = dict.fromkeys(COLUMNS, '') | dict(label=d.classes[y], split=split)
                 self.rows[self._key(d, f)] = row
-        self.classes = sorted({c for d in named_splits(*data).values() for c in d.classes})
         if self.path.is_file(): self._load()
+        self.classes = sorted({c for d in named_splits(*data).values() for c in d.classes}
+                              | {r['label'] for r in self.rows.values()})
 
     def __repr__(self):
         done = [r['action'] for r in self.rows.values() if r['action']]
         parts = ', '.join(f'{done.count(a)} {a}' for a in ('keep', 'relabel', 'drop') if a in done)
         return f"LabelEdits({self.path}: {len(self.rows):,} images, {parts or 'nothing decided'})"
 
-    def __len__(self): return sum(bool(r['action']) for r in self.rows.values())
+    def decided(self)->int:
+        "Count the images of which something was decided."
+        return sum(bool(r['action']) for r in self.rows.values())
 
     def _key(self, data, file): return os.path.normpath(os.path.join(os.path.abspath(data.root), file))
 
