@@ -110,10 +110,10 @@ def middle_layers(
     x:torch.Tensor,         # a batch of its input
 )->list:                    # modules; empty where fewer than two resolutions are found
     "Find the last layer at each resolution, but for the finest and the coarsest of them."
-    last = {}
+    last, convs = {}, [m for m in model.modules() if any(isinstance(c, torch.nn.Conv2d) for c in m.modules())]
     def note(hook, module, inputs, out):
         if isinstance(out, torch.Tensor) and out.ndim == 4 and min(out.shape[2:]) > 1: last[tuple(out.shape[2:])] = module
-    with torch.no_grad(), eval_mode(model), Hooks(model.modules(), note): model(x)
+    with torch.no_grad(), eval_mode(model), Hooks(convs, note): model(x)
     found = [m for _, m in sorted(last.items(), reverse=True)]
     return found[1:-1] if len(found) > 3 else found[-2:] if len(found) > 1 else []
 
@@ -154,10 +154,11 @@ def embed(
 def whiten(
     x:np.ndarray,       # (n,d)
     like:np.ndarray,    # (m,d) whose mean and covariance are taken out
-    eps:float=.01,      # added to the variances, as a share of their mean
+    eps:float=None,     # added to the variances, as a share of their mean; None: .01, and more for few vectors
 )->np.ndarray:          # float32 (n,d), each of length 1
     "Give vectors the same variance in all directions, then length 1."
     center = like.mean(0)
+    if eps is None: eps = .01 + like.shape[1]/(5*len(like))  # what few vectors do not span is not to be blown up
     var, axes = np.linalg.eigh(np.atleast_2d(np.cov((like - center).T.astype(np.float64))))
     y = (x - center) @ (axes/np.sqrt(var.clip(0) + eps*var.mean() + 1e-12))
     return (y/np.linalg.norm(y, axis=1, keepdims=True).clip(1e-12)).astype(np.float32)
@@ -166,7 +167,7 @@ def nearest_pairs(
     views:list,         # arrays (n,d) of length 1: of each image as it is, and mirrored
     others=None,        # (m,d) to compare with; None: the images among themselves
     k:int=3,            # at most so many partners of an image
-    least:float=.5,     # least cosine similarity
+    least:float=.4,     # least cosine similarity
     block:int=1024,     # images compared at a time, with all others: bounds the memory
 )->tuple:               # indices (p,) of one, of the other, and their similarity, the most alike first
     "Find the pairs of images whose vectors point the same way."
@@ -223,8 +224,8 @@ def near_duplicates(
     others=None,                 # `ImageData` to compare with, such as the training images; None: within `data`
     model:torch.nn.Module=None,  # as in `embed`
     k:int=3,                     # candidates of each image whose pixels are compared
-    least:float=.5,              # least cosine similarity of a candidate
-    sure:float=.95,              # least correlation of the pixels
+    least:float=.4,              # least cosine similarity of a candidate
+    sure:float=.95,              # least correlation of the pixels; for whole copies .05 less will do
     **how,                       # for `embed`: hw, mean, std …
 )->list:                         # of `Duplicate`, i in `data`, j in `others`; the surest first
     "Find images that are there twice: re-encoded, resized, cropped or mirrored."
@@ -235,7 +236,7 @@ def near_duplicates(
     b, out = data if others is None else others, []
     for i, j, s in zip(*pairs):
         r, kind = match_images(data.images[int(i)], b.images[int(j)])
-        if r >= sure: out.append(Duplicate(int(i), int(j), kind, round(r, 4), round(float(s), 4)))
+        if r >= sure - .05*kind.endswith('copy'): out.append(Duplicate(int(i), int(j), kind, round(r, 4), round(float(s), 4)))
     return sorted(out, key=lambda d: -d.correlation)
 
 # %% ../../nbs/apps/07_cleaning.ipynb #e7c10027
@@ -313,9 +314,10 @@ def odd_images(
     m, out = image_measures(data), []
     if not len(data): return out
     flat = m['light'] - m['dark'] < .02
+    black, white = ~flat & (m['light'] < dark), ~flat & (m['dark'] > 1 - dark)
     side, aspect = (np.log(m[k]/np.median(m[k])) for k in ('side', 'aspect'))
-    tests = {'of one color': flat, 'dark': ~flat & (m['light'] < dark), 'light': ~flat & (m['dark'] > 1 - dark),
-             'blurred': ~flat & _far(np.log(m['sharpness'] + 1e-6), blur), 'small': side < -np.log(size),
+    tests = {'of one color': flat, 'dark': black, 'light': white,
+             'blurred': ~(flat | black | white) & _far(np.log(m['sharpness'] + 1e-6), blur), 'small': side < -np.log(size),
              'large': side > np.log(size), 'of an odd shape': np.abs(aspect) > np.log(size)}
     for i in range(len(data)):
         why = [k for k, hit in tests.items() if hit[i]]
