@@ -112,7 +112,8 @@ def middle_layers(
     "Find the last layer at each resolution, but for the finest and the coarsest of them."
     last, convs = {}, [m for m in model.modules() if any(isinstance(c, torch.nn.Conv2d) for c in m.modules())]
     def note(hook, module, inputs, out):
-        if isinstance(out, torch.Tensor) and out.ndim == 4 and min(out.shape[2:]) > 1: last[tuple(out.shape[2:])] = module
+        image = isinstance(out, torch.Tensor) and out.ndim == 4 and min(out.shape[2:]) > 1
+        if image: last[tuple(out.shape[2:])] = module
     with torch.no_grad(), eval_mode(model), Hooks(convs, note): model(x)
     found = [m for _, m in sorted(last.items(), reverse=True)]
     return found[1:-1] if len(found) > 3 else found[-2:] if len(found) > 1 else []
@@ -236,7 +237,8 @@ def near_duplicates(
     b, out = data if others is None else others, []
     for i, j, s in zip(*pairs):
         r, kind = match_images(data.images[int(i)], b.images[int(j)])
-        if r >= sure - .05*kind.endswith('copy'): out.append(Duplicate(int(i), int(j), kind, round(r, 4), round(float(s), 4)))
+        if r < sure - .05*kind.endswith('copy'): continue
+        out.append(Duplicate(int(i), int(j), kind, round(r, 4), round(float(s), 4)))
     return sorted(out, key=lambda d: -d.correlation)
 
 # %% ../../nbs/apps/07_cleaning.ipynb #e7c10027
@@ -317,8 +319,8 @@ def odd_images(
     black, white = ~flat & (m['light'] < dark), ~flat & (m['dark'] > 1 - dark)
     side, aspect = (np.log(m[k]/np.median(m[k])) for k in ('side', 'aspect'))
     tests = {'of one color': flat, 'dark': black, 'light': white,
-             'blurred': ~(flat | black | white) & _far(np.log(m['sharpness'] + 1e-6), blur), 'small': side < -np.log(size),
-             'large': side > np.log(size), 'of an odd shape': np.abs(aspect) > np.log(size)}
+             'blurred': ~(flat | black | white) & _far(np.log(m['sharpness'] + 1e-6), blur),
+             'small': side < -np.log(size), 'large': side > np.log(size), 'of an odd shape': np.abs(aspect) > np.log(size)}
     for i in range(len(data)):
         why = [k for k, hit in tests.items() if hit[i]]
         if why: out.append((i, ', '.join(why)))

@@ -40,7 +40,9 @@ def _menu_errors(interp, order, true, pred, only=None):
     "The errors of one pair of classes: (text, index), in the chosen order."
     cls, idxs = [plain_text(c) for c in interp.data.classes], interp.misclassified(None, order, true, pred)
     if only is not None: idxs = [i for i in idxs if i in only]
-    def text(i): return f'{plain_text(image_name(interp.data, i), 40)}: {cls[interp.targs[i]]} taken for {cls[interp.preds[i]]}, {interp.probs[i].max():.0%}'
+    def text(i):
+        name, (t, p) = plain_text(image_name(interp.data, i), 40), (interp.targs[i], interp.preds[i])
+        return f'{name}: {cls[t]} taken for {cls[p]}, {interp.probs[i].max():.0%}'
     return [(text(i), int(i)) for i in idxs]
 
 # %% ../../nbs/apps/03_explore.ipynb #aca8ef2b
@@ -65,7 +67,8 @@ class Explorer:
         self.image, self.message, self.said = w.Image(format='png'), w.HTML(), w.HTML()
         self.label = menu('is a', [(plain_text(c), c) for c in (edits.classes if edits else ())])
         self.buttons = {k: w.Button(description=k) for k in ('keep', 'relabel', 'drop')}
-        cams, deeds = [row(self.layer, self.method)] if model else [], [row(self.label, *self.buttons.values()), self.said]
+        cams = [row(self.layer, self.method)] if model else []
+        deeds = [row(self.label, *self.buttons.values()), self.said]
         self.widget = w.VBox([row(self.pair, self.order, self.error), *cams, *(deeds if edits else ()), self.message,
                               self.image])
         for m in (self.pair, self.order): m.observe(self._refill, 'value')
@@ -106,7 +109,8 @@ class Explorer:
         row, best = self.edits.row(self.interp.data, self.error.value), self.interp.preds[self.error.value]
         self.label.value = row['label'] if row['action'] == 'relabel' else self.interp.data.classes[best]
         done = row['action'] + (f" as {row['label']}" if row['action'] == 'relabel' else '')
-        self.said.value = escape(plain_text(f"{done or 'undecided'}; {self.edits.decided()} decided, in {self.edits.path}", None))
+        text = f"{done or 'undecided'}; {self.edits.decided()} decided, in {self.edits.path}"
+        self.said.value = escape(plain_text(text, None))
 
     def _draw(self, change=None):
         "Show the figure, or say why there is none."
@@ -124,8 +128,8 @@ def _label_edits(what, labels):
     "The edits that `labels` names: of all images that a learner holds, or given as they are."
     if labels is None or isinstance(labels, LabelEdits): return labels
     if not hasattr(what, 'dls'):
-        raise ValueError(f"labels={str(labels)!r}: a table needs the images of all splits, which an interpretation does "
-                         "not hold; pass explore(learn, labels=…), or LabelEdits(train, test, path=…) as labels")
+        raise ValueError(f"labels={str(labels)!r}: a table needs the images of all splits, which an interpretation "
+                         "does not hold; pass explore(learn, labels=…), or LabelEdits(train, test, path=…) as labels")
     return LabelEdits(*(dl and dl.data for dl in (what.dls.train, what.dls.valid, what.dls.test)), path=labels)
 
 def explore(

@@ -95,7 +95,8 @@ def find_label_errors(
     if labels.ndim != 1: raise ValueError(f"labels has shape {labels.shape}: expected one class for each image, (n,)")
     probs, every = checked_probs(probs, len(labels), c), np.arange(len(labels))
     if not 0 <= labels.min() <= labels.max() < c:
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected 0 to {c - 1}, the columns of probs")
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected 0 to {c - 1}, the "
+                         "columns of probs")
     own = probs[every, labels]
     wrong = _RULES[by](labels, probs) & (probs.max(1) > own + 1e-6)
     return every[wrong][np.argsort(own[wrong], kind='stable')]
