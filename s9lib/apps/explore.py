@@ -11,7 +11,8 @@ from html import escape
 
 import torch
 
-from ..explain.interpretation import ClassificationInterpretation
+from ..data.labels import image_name, LabelEdits
+from ..explain.interpretation import ClassificationInterpretation, show_predictions
 from ..explain.activations import default_layer, explain_mode
 from ..explain.methods import CAM_METHODS
 from ..hooks import layer_shapes
@@ -35,10 +36,13 @@ def _menu_pairs(interp):
     pairs = [(f'{plain_text(t)} taken for {plain_text(p)} ({n})', (t, p)) for t, p, n in interp.most_confused()]
     return [(f'all {len(interp.misclassified()):,} errors', (None, None)), *pairs]
 
-def _menu_errors(interp, order, true, pred):
+def _menu_errors(interp, order, true, pred, only=None):
     "The errors of one pair of classes: (text, index), in the chosen order."
     cls, idxs = [plain_text(c) for c in interp.data.classes], interp.misclassified(None, order, true, pred)
-    def text(i): return f'#{i}: {cls[interp.targs[i]]} taken for {cls[interp.preds[i]]}, {interp.probs[i].max():.0%}'
+    if only is not None: idxs = [i for i in idxs if i in only]
+    def text(i):
+        name, (t, p) = plain_text(image_name(interp.data, i), 40), (interp.targs[i], interp.preds[i])
+        return f'{name}: {cls[t]} taken for {cls[p]}, {interp.probs[i].max():.0%}'
     return [(text(i), int(i)) for i in idxs]
 
 # %% ../../nbs/apps/03_explore.ipynb #aca8ef2b
@@ -46,38 +50,72 @@ class Explorer:
     "Offer menus over the errors of a classifier; its `figure()` is what is shown."
     def __init__(self,
         interp:ClassificationInterpretation,  # the errors
-        model:torch.nn.Module,                # that made them; left as it was
+        model:torch.nn.Module=None,           # that made them; left as it was. None: images without maps
         layers=None,                          # names to offer, the first is shown; None: all with a spatial output
         reshape=None,                         # as in `cam`, for `layers` whose output is not known to be an image
+        edits:LabelEdits=None,                # where keep, relabel and drop are written; None: there are no buttons
+        only=None,                            # indices to look at, such as likely label errors; None: all errors
     ):
         import ipywidgets as w
-        self.interp, self.model, self.reshape = interp, model, reshape
-        x = interp.model_input([0]).to(next(model.parameters()).device)
+        self.interp, self.model, self.reshape, self.edits = interp, model, reshape, edits
+        self.only = None if only is None else {int(i) for i in only}
         def menu(text, options): return w.Dropdown(options=options, description=text, layout=w.Layout(width='22rem'))
         def row(*menus): return w.HBox(menus, layout=w.Layout(flex_flow='row wrap'))
         self.pair, self.order = menu('errors', _menu_pairs(interp)), menu('order', ['confidence', 'loss', 'index'])
-        self.error, self.layer = menu('image', []), menu('layer', menu_layers(model, x, layers))
+        self.error, self.layer = menu('image', []), menu('layer', self._layers(layers))
         self.method = menu('method', [m for m in CAM_METHODS if m != 'cam'])
-        self.image, self.message = w.Image(format='png'), w.HTML()
-        self.widget = w.VBox([row(self.pair, self.order, self.error), row(self.layer, self.method), self.message,
+        self.image, self.message, self.said = w.Image(format='png'), w.HTML(), w.HTML()
+        self.label = menu('is a', [(plain_text(c), c) for c in (edits.classes if edits else ())])
+        self.buttons = {k: w.Button(description=k) for k in ('keep', 'relabel', 'drop')}
+        cams = [row(self.layer, self.method)] if model else []
+        deeds = [row(self.label, *self.buttons.values()), self.said]
+        self.widget = w.VBox([row(self.pair, self.order, self.error), *cams, *(deeds if edits else ()), self.message,
                               self.image])
         for m in (self.pair, self.order): m.observe(self._refill, 'value')
         for m in (self.error, self.layer, self.method): m.observe(self._draw, 'value')
+        for b in self.buttons.values(): b.on_click(lambda b: self.decide(b.description))
         self._refill()
 
     def figure(self):  # a figure: the image, and the maps of the predicted class, the true one and their contrast
         "Draw the chosen error."
+        if self.model is None: return show_predictions(self.interp, [self.error.value], 'the chosen image')
         return self.interp.plot_cams(self.model, [self.error.value], self.layer.value, self.method.value,
                                      ('pred', 'true', 'contrast'), reshape=self.reshape)
 
+    def decide(self,
+        action:str,  # 'keep', 'relabel' (as the label that is chosen) or 'drop'
+    )->None:
+        "Write down what becomes of the chosen image, and go to the next one."
+        data, i = self.interp.data, self.error.value
+        if i is None: return
+        if action == 'relabel': self.edits.relabel(data, i, self.label.value)
+        else: getattr(self.edits, action)(data, i)
+        self.edits.save()
+        if self.error.index + 1 < len(self.error.options): self.error.index += 1
+        else: self._say()
+
+    def _layers(self, layers):
+        "The layers to offer; without a network there are none."
+        if self.model is None: return []
+        return menu_layers(self.model, self.interp.model_input([0]).to(next(self.model.parameters()).device), layers)
+
     def _refill(self, change=None):
         "Fill the list of errors for the chosen pair and order."
-        self.error.options = _menu_errors(self.interp, self.order.value, *self.pair.value)
+        self.error.options = _menu_errors(self.interp, self.order.value, *self.pair.value, self.only)
         self.error.index = 0 if self.error.options else None
+
+    def _say(self):
+        "Say what is decided about the chosen image; the menu offers what the network takes it for."
+        row, best = self.edits.row(self.interp.data, self.error.value), self.interp.preds[self.error.value]
+        self.label.value = row['label'] if row['action'] == 'relabel' else self.interp.data.classes[best]
+        done = row['action'] + (f" as {row['label']}" if row['action'] == 'relabel' else '')
+        text = f"{done or 'undecided'}; {self.edits.decided()} decided, in {self.edits.path}"
+        self.said.value = escape(plain_text(text, None))
 
     def _draw(self, change=None):
         "Show the figure, or say why there is none."
         if self.error.value is None: return
+        if self.edits: self._say()
         try: self.image.value, self.message.value = fig_to_png(self.figure(), 130), ''
         except ValueError as e: self.image.value, self.message.value = b'', escape(plain_text(e, None, lines=True))
 
@@ -86,23 +124,34 @@ class Explorer:
         display(self.widget)
 
 # %% ../../nbs/apps/03_explore.ipynb #e54100f5
+def _label_edits(what, labels):
+    "The edits that `labels` names: of all images that a learner holds, or given as they are."
+    if labels is None or isinstance(labels, LabelEdits): return labels
+    if not hasattr(what, 'dls'):
+        raise ValueError(f"labels={str(labels)!r}: a table needs the images of all splits, which an interpretation "
+                         "does not hold; pass explore(learn, labels=…), or LabelEdits(train, test, path=…) as labels")
+    return LabelEdits(*(dl and dl.data for dl in (what.dls.train, what.dls.valid, what.dls.test)), path=labels)
+
 def explore(
     what,         # a trained `Learner`, or a `ClassificationInterpretation` together with `model`
     model=None,   # the model that made the predictions, if `what` is an interpretation
     layers=None,  # names of layers to offer; None: all children with a spatial output
     k:int=6,      # errors in the figure that stands in where ipywidgets is missing
     reshape=None, # as in `cam`, for `layers` whose output is not known to be an image
+    labels=None,  # file for what is decided about labels, such as 'labels.csv', or `LabelEdits`; None: no buttons
+    only=None,    # indices to look at, such as those of `find_label_errors`; None: all errors
 ):                # an `Explorer`, or a Figure where there are no widgets or no errors
-    "Look through the errors of a classifier, by layer and method."
+    "Look through the errors of a classifier, by layer and method, and correct labels."
     is_interp = isinstance(what, ClassificationInterpretation)
-    interp = what if is_interp else ClassificationInterpretation.from_learner(what)
+    interp, edits = what if is_interp else ClassificationInterpretation.from_learner(what), _label_edits(what, labels)
     model = model if model is not None else getattr(what, 'model', None)
-    if model is None:
+    if model is None and edits is None:
         raise ValueError("model=None: an interpretation does not hold its model; pass explore(interp, model) or "
                          "explore(learn)")
     if len(interp.misclassified()):
-        try: return Explorer(interp, model, layers, reshape)
+        try: return Explorer(interp, model, layers, reshape, edits, only)
         except ImportError:
             warnings.warn("there is no ipywidgets here, so this figure cannot be operated: "
                           "pip install s9lib[explore]", stacklevel=2)
+    if model is None: return interp.plot_misclassified(k, 'loss')
     return interp.plot_cams(model, layers=layers, show=('pred', 'true', 'contrast'), k=k, reshape=reshape)

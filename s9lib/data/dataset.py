@@ -195,6 +195,7 @@ class ImageData:
     seen:str = ''                 # how the files of the folder add up
     split:str = ''                # 'valid' or 'test' where these images are held out and it is known as what
     valid:'ImageData|None' = None # validation images that came with these, where test images did too
+    root:str = ''                 # folder that the names in `files` are below
     stored:str = field(default='', init=False, repr=False)  # checksum kept with a cached file, see `checksum`
 
     def __post_init__(self):

@@ -417,7 +417,7 @@ def _make_data(root, said, arrays, name, passed, found, noted, unused, several=F
         else: labels = np.array([number[c] for _, c in entries], np.int64)
         yield ImageData(pixels, labels, classes, None, name, source, skipped, files,
                         tuple(f'{f} {n}' for f, n in said['notes'].items()), seen,
-                        split if split in ('valid', 'test') else '')
+                        split if split in ('valid', 'test') else '', root=str(root))
 
 # %% ../../nbs/data/03_folder.ipynb #f01d0007
 def _paired(data):
@@ -477,29 +477,7 @@ def read_splits(
                          "add images, or make folders train/ and test/")
     return _learned_labels(whole.subset(~held), replace(whole.subset(held), split='valid'), on_error)
 
-# %% ../../nbs/data/03_folder.ipynb #a745dddb
-def image_folder(
-    path:str|Path,          # folder with one folder per class, or with train/ and test/, val/ or both that have them
-    size:int|tuple=None,    # side or (h,w) in pixels to scale and crop to; None: as they are, even if they differ
-    on_error:str='raise',   # 'raise' stops at files or classes that are wrong, 'skip' lists them in `skipped`
-    valid_pct:float=.2,     # share of each class held out where the folder has one split only
-    seed:int=0,             # of what is held out
-)->tuple:                   # (train, held out), whose `split` is 'test' or 'valid'; with both, valid is `train.valid`
-    "Read your own images, from a folder of any layout."
-    root, splits = find_layout(path)
-    use = {s: splits[s] for s in ('train', 'test', 'valid') if s in splits} or {'all': ''}
-    listing, seen = Listing(), set()
-    for f in use.values(): list_files(root, f, listing, seen)
-    parts = {s: list(_entries(root, f, listing)) for s, f in use.items()}
-    empty = {f'{f}/{c}'.lstrip('/'): 'is an empty class' for s, f in use.items() for c in _subfolders(root/f)
-             if f'{f}/{c}'.lstrip('/') not in listing.repeated and not any(k == c for _, k in parts[s])}
-    bad = {**listing.bad, **_check_classes(parts, listing, use), **empty}
-    unused = [f'{n}/' for n in _subfolders(root) if n not in use.values()] if splits else []
-    key = _key(root, size, on_error, sorted(use.items()), list(listing.files.items()), list(bad.items()))
-    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name, listing.passed,
-                       len(listing.bad), use, listing.repeated, tuple(unused))
-
-# %% ../../nbs/data/03_folder.ipynb #f01d0009
+# %% ../../nbs/data/03_folder.ipynb #f01d0041
 def _rows(table):
     "Rows of a CSV file or of a table with a method `to_dict`, as dicts."
     if hasattr(table, 'to_dict'): return table.to_dict('records')
@@ -513,6 +491,57 @@ def _text(v):
     "A cell as text; what is missing in a table is not equal to itself."
     return '' if v is None or v != v else str(v).strip()
 
+def _dropped(row, label_col='label', action_col='action'):
+    "Why a row says that its image is to be left out; '' if it is not."
+    if action_col == label_col or _text(row.get(action_col)).lower() != 'drop': return ''
+    return 'is dropped' + (f' ({why})' if (why := _text(row.get('reason'))) else '')
+
+def _obey(parts, root, table):
+    "Change the label and split of files as a table says; return what is left, and {file: why it is dropped}."
+    rows, below = _rows(table), Path(table).absolute().parent
+    if lack := [c for c in ('path', 'label') if rows and c not in rows[0]]:
+        raise ValueError(f"labels={str(table)!r} has no column {lack[0]!r}, only {', '.join(rows[0])}")
+    said = {os.path.normpath(below/_text(r['path'])): r for r in rows}
+    where, names = os.path.abspath(root), {n: s for s, ns in _SPLITS.items() for n in ns}
+    out, dropped, met = {}, {}, 0
+    for s, entries in parts.items():
+        for f, c in entries:
+            row = said.get(os.path.normpath(f'{where}/{f}'), {})
+            met += bool(row)
+            if why := _dropped(row): dropped[f] = why; continue
+            out.setdefault(names.get(_text(row.get('split')).lower(), s), []).append((f, _text(row.get('label')) or c))
+    if rows and not met:
+        raise ValueError(f"labels={str(table)!r} names no file of {_short(root)}: its paths must lead there from the "
+                         f"folder of the table, {_short(below)}; the first is {_text(rows[0]['path'])!r}")
+    if len(out) > 1: out['train'] = out.pop('all', []) + out.get('train', [])  # files that came after the table
+    return {s: out[s] for s in ('train', 'test', 'valid', 'all') if s in out}, dropped
+
+# %% ../../nbs/data/03_folder.ipynb #a745dddb
+def image_folder(
+    path:str|Path,          # folder with one folder per class, or with train/ and test/, val/ or both that have them
+    size:int|tuple=None,    # side or (h,w) in pixels to scale and crop to; None: as they are, even if they differ
+    on_error:str='raise',   # 'raise' stops at files or classes that are wrong, 'skip' lists them in `skipped`
+    valid_pct:float=.2,     # share of each class held out where the folder has one split only
+    seed:int=0,             # of what is held out
+    labels:str|Path=None,   # CSV of path,label[,split][,action] that is obeyed in place of the folders; see `image_csv`
+)->tuple:                   # (train, held out), whose `split` is 'test' or 'valid'; with both, valid is `train.valid`
+    "Read your own images, from a folder of any layout."
+    root, splits = find_layout(path)
+    use = {s: splits[s] for s in ('train', 'test', 'valid') if s in splits} or {'all': ''}
+    listing, seen = Listing(), set()
+    for f in use.values(): list_files(root, f, listing, seen)
+    parts, dropped = {s: list(_entries(root, f, listing)) for s, f in use.items()}, {}
+    empty = {f'{f}/{c}'.lstrip('/'): 'is an empty class' for s, f in use.items() for c in _subfolders(root/f)
+             if f'{f}/{c}'.lstrip('/') not in listing.repeated and not any(k == c for _, k in parts[s])}
+    if labels is not None: parts, dropped = _obey(parts, root, labels)
+    bad = {**listing.bad, **_check_classes(parts, listing, use), **empty}
+    unused = [f'{n}/' for n in _subfolders(root) if n not in use.values()] if splits else []
+    obeyed = () if labels is None else (parts,)
+    key = _key(root, size, on_error, sorted(use.items()), list(listing.files.items()), list(bad.items()), *obeyed)
+    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name, listing.passed,
+                       len(listing.bad) + len(dropped), use, {**listing.repeated, **dropped}, tuple(unused))
+
+# %% ../../nbs/data/03_folder.ipynb #f01d0009
 _YES, _NO = {'1', '1.0', 'true', 'True'}, {'0', '0.0', 'false', 'False'}
 
 def _label_sets(rows, label_col, label_sep, others):
@@ -546,16 +575,17 @@ def image_csv(
     label_col:str|list='label',  # name of the column with the labels, or those of columns with 0 and 1, one per label
     split_col:str='split',  # name of the column with 'train', 'valid' or 'test', if there is one
     label_sep:str=None,     # between several labels of one image, such as ';' or ' '; None: as the table's head says
+    action_col:str='action',  # name of the column that says 'drop' of images to leave out, if there is one
 )->tuple:                   # (train, held out), as in `image_folder`
     "Read images whose labels stand in a table."
     rows, root = _rows(table), Path(root or Path(table).parent)
-    sets = _label_sets(rows, label_col, label_sep, (path_col, split_col))
+    sets = _label_sets(rows, label_col, label_sep, (path_col, split_col, action_col, 'reason'))
     lack = [c for c in (path_col, *([label_col] if sets is None else ())) if not rows or c not in rows[0]]
     if lack:
         raise ValueError(f"the table has no column {lack[0]!r}, only {', '.join(map(str, rows[0] if rows else []))}: "
                          "name it with path_col= or label_col=")
     names = {n: s for s, ns in _SPLITS.items() for n in ns}
-    parts, bad, stats, twice = {}, {}, {}, []
+    parts, bad, stats, twice, dropped = {}, {}, {}, [], {}
     for k, row in enumerate(rows, 2):
         f, split = (_text(row.get(c)) for c in (path_col, split_col))
         label = _text(row.get(label_col)) if sets is None else sets[k - 2]
@@ -564,6 +594,7 @@ def image_csv(
         if f in stats:
             twice.append(f'{f} (line {k})')
             continue
+        if why := _dropped(row, label_col, action_col): dropped[f] = stats[f] = why; continue
         parts.setdefault(s, []).append((f, label if sets is not None else label or None))
         stats[f] = None
         try: st = os.stat(root/f)
@@ -583,4 +614,5 @@ def image_csv(
                                                 {})
     bad = {**bad, **classes}
     key = _key(root, size, on_error, parts, stats, bad, *(['several'] if several else []))
-    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name, several=several)
+    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name or root.resolve().name,
+                       unread=len(dropped), noted=dropped, several=several)

@@ -14,6 +14,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
+from ..data.labels import image_name
 from ..data.transforms import normalize_images
 from .cam import cams
 from .overlay import plot_cams as plot_maps
@@ -147,10 +148,10 @@ def show_gallery(
 def describe_prediction(
     p:Predictions,  # the predictions
     i:int,          # index of an image
-)->str:             # three lines: predicted and true class with their probabilities, and the index
+)->str:             # three lines: predicted and true class with their probabilities, and the file (or index)
     "Describe what was predicted of image `i`."
     def line(what, k): return f'{what} {plain_text(p.data.classes[k])} {p.probs[i, k]:.2f}'
-    return f"{line('pred', p.preds[i])}\n{line('true', p.targs[i])}\n#{i}"
+    return f"{line('pred', p.preds[i])}\n{line('true', p.targs[i])}\n{image_name(p.data, i)}"
 
 def show_predictions(
     p:Predictions,     # the predictions
