@@ -181,6 +181,7 @@ def multi_label_metrics(
     rows = [{'class': c, 'average_precision': number(ap[i]), **{k: number(v[i]) for k, v in each.items()},
              'support': int(support[i]), 'predicted': int(predicted[i])} for i, c in enumerate(names)]
     return {'map': number(_average(ap, np.ones(len(ap)))), 'exact': float((said == (targs > 0)).all(1).mean()),
-            **{f'micro_{k}': number(v) for k, v in micro.items()}, **{f'macro_{k}': number(v) for k, v in macro.items()},
+            **{f'micro_{k}': number(v) for k, v in micro.items()},
+            **{f'macro_{k}': number(v) for k, v in macro.items()},
             'classes_without_images': [r['class'] for r in rows if not r['support']],
             'classes_never_predicted': [r['class'] for r in rows if not r['predicted']], 'per_class': rows}

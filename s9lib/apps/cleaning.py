@@ -320,7 +320,8 @@ def odd_images(
     side, aspect = (np.log(m[k]/np.median(m[k])) for k in ('side', 'aspect'))
     tests = {'of one color': flat, 'dark': black, 'light': white,
              'blurred': ~(flat | black | white) & _far(np.log(m['sharpness'] + 1e-6), blur),
-             'small': side < -np.log(size), 'large': side > np.log(size), 'of an odd shape': np.abs(aspect) > np.log(size)}
+             'small': side < -np.log(size), 'large': side > np.log(size),
+             'of an odd shape': np.abs(aspect) > np.log(size)}
     for i in range(len(data)):
         why = [k for k, hit in tests.items() if hit[i]]
         if why: out.append((i, ', '.join(why)))

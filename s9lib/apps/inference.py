@@ -45,7 +45,8 @@ def model_meta(
         network = dict(arch=spec.arch, model_args=spec.kwargs, spec=spec.to_dict())
     meta = dict(format=FORMAT, version=package_version('s9lib'), **network, recipe=r.name if r else 'finetune',
                 classes=list(d.classes), hw=d.train.hw, mean=d.mean, std=d.std, data=d.name,
-                **({'multi_label': True} if d.multi_label else {}), seed=learn.seed, epoch=learn.epoch, n_epoch=learn.n_epoch,
+                **({'multi_label': True} if d.multi_label else {}), seed=learn.seed, epoch=learn.epoch,
+                n_epoch=learn.n_epoch,
                 metrics=learn.history[-1] if learn.history else {})
     return json.loads(json.dumps(meta, default=float))
 

@@ -266,7 +266,8 @@ class ImageData:
         n = self.counts()
         mean, std = (' '.join(f'{x:.4f}' for x in s) for s in _pixel_stats(self.images))
         rows = [('name', self.name), ('source', self.source), ('images', f'{len(self):,} of {self.sizes()}'),
-                ('labels' if self.multi_label else 'classes', f'{len(n)}: ' + ', '.join(f'{c} {k}' for c, k in zip(self.classes, n))),
+                ('labels' if self.multi_label else 'classes',
+                 f'{len(n)}: ' + ', '.join(f'{c} {k}' for c, k in zip(self.classes, n))),
                 ('mean', mean), ('std', std), ('masks', 'no' if self.masks is None else 'yes'),
                 ('checksum', self.checksum())]
         if self.seen: rows.append(('files', self.seen))

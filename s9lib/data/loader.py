@@ -302,7 +302,8 @@ class Loader:
         draws = self.draws(epoch) if self.balance else None
         load = [idx if len(idx) else np.zeros(1, np.int64) for idx in steps]  # an empty piece is shaped like its batch
         load = [(idx, idx if draws is None else draws[idx]) for idx in load]
-        for x, (_, rows), idx, size in zip(self._made.batches(epoch, load), load, steps, sizes):  # made first: to its end
+        made = self._made.batches(epoch, load)                           # first in zip, so that it runs to its end
+        for x, (_, rows), idx, size in zip(made, load, steps, sizes):
             x = x.to(self.device, non_blocking=True)
             if self.mode == 'batch':
                 for t in self.pipeline.transforms[-2:]: x = t.apply_batch(x, None, None)  # Normalize and ToTensorV2

@@ -379,7 +379,8 @@ def image_hf(
     name = str(ds) if isinstance(ds, (str, Path)) else first.info.dataset_name or 'data'
     kinds = ['valid' if s in _VALID else 'test' for s in list(parts)[1:]]
     return _splits(sources, labels, {}, classes, key, Path(name).name,
-                   f"the Hugging Face data set {Path(name).name}, {' and '.join(parts)}", on_error, valid_pct, seed, kinds)
+                   f"the Hugging Face data set {Path(name).name}, {' and '.join(parts)}", on_error, valid_pct, seed,
+                   kinds)
 
 # %% ../../nbs/data/09_streams.ipynb #a5999a9c
 class DatasetSamples:

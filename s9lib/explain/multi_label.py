@@ -29,7 +29,8 @@ def checked_label_probs(
     if not data.multi_label:
         raise ValueError(f"{data.name} has one class per image: use ClassificationInterpretation")
     if p.shape != data.labels.shape:
-        raise ValueError(f"probs has shape {p.shape}: expected {data.labels.shape}, a row per image, a column per label")
+        raise ValueError(f"probs has shape {p.shape}: expected {data.labels.shape}, a row per image, a column per "
+                         "label")
     if not len(p): raise ValueError("data has no images: expected at least one; there is nothing to interpret")
     if not (p >= 0).all() or not (p <= 1).all():
         raise ValueError(f"probs run from {p.min():.3g} to {p.max():.3g}: expected 0 to 1; pass logits.sigmoid()")

@@ -89,7 +89,8 @@ class Judgment:
     def doubt(self)->str:  # '': none
         "What keeps the places of the map from being judged, whatever their rank."
         if self.area == 0: return 'nothing is marked'
-        if self.reaction <= self.least: return f"hiding the whole image changes the model's answer by {self.reaction:.2g}"
+        if self.reaction <= self.least:
+            return f"hiding the whole image changes the model's answer by {self.reaction:.2g}"
         if self.p <= .05 and self.score < self.baselines['center']: return 'a blob in the center does better'
         if self.p > .05 and self.area > .5: return f'the heat covers {self.area:.0%} of the image'
         return 'too close to chance' if .05 < self.p <= .2 else ''

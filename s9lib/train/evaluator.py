@@ -83,7 +83,7 @@ class WeightedCrossEntropy:
 
 def class_weighted_loss(
     dls,             # `DataLoaders`, one class per image
-    power:float=1.,  # classes weigh count**-power, 0 to 1: 0 all alike, 1 rare ones so much that all classes count alike
+    power:float=1.,  # classes weigh count**-power, 0 to 1: 0 images count alike, 1 classes do
 )->WeightedCrossEntropy:  # its weights are on the device of `dls`
     "Weigh classes against their frequency in training."
     data, balance = dls.train.data, getattr(dls.train, 'balance', 0.)
@@ -286,7 +286,7 @@ class Evaluator:
     @torch.no_grad()
     def validate(self,
         dl=None,  # a `Loader`; None: `dls.eval`
-    )->dict:      # {'loss', 'acc', and each metric}: means over samples; of several labels 'map', mean average precision
+    )->dict:      # {'loss', 'acc', and each metric}: means over samples; of several labels 'map' too
         "Evaluate without augmentation, in the model's evaluation mode."
         total, rows = zero_sums(self.device, len(self.metrics)), []
         with eval_mode(self.model):
