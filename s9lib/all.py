@@ -8,12 +8,13 @@ __all__ = ['default_device', 'set_seed', 'show_install', 'read_image', 'save_fig
            'cifar100', 'load_data', 'denorm', 'train_tfms', 'valid_tfms', 'DataLoaders', 'Loader', 'photo_data',
            'image_dataset', 'image_hf', 'image_shards', 'whitening_', 'resnet18', 'resnet34', 'resnet50', 'fastnet',
            'count_flops', 'count_params', 'model_summary', 'winograd_', 'ghost_', 'create_model', 'adamw', 'Lookahead',
-           'muon', 'one_cycle', 'sgd', 'cutmix', 'mixup', 'Evaluator', 'Callback', 'EarlyStopping', 'Learner',
-           'CSVLogger', 'ProgressCallback', 'plot_history', 'save_metrics', 'load_checkpoint', 'CheckpointCallback',
-           'distributed', 'RECIPES', 'Recipe', 'choose_recipe', 'get_recipe', 'run_folder', 'run_metrics', 'run_seed',
-           'photo_learner', 'vision_learner', 'LogCallback', 'TensorBoardCallback', 'plot_cams', 'show_cam_on_image',
-           'ClassifierOutputTarget', 'GradCAM', 'GradCAMPlusPlus', 'HiResCAM', 'cam', 'cams', 'guided_gradcam',
-           'score_cam', 'evaluate_cams', 'ClassificationInterpretation', 'explain', 'Predictor', 'SaveModelCallback',
+           'muon', 'one_cycle', 'sgd', 'cutmix', 'mixup', 'class_weighted_loss', 'Evaluator', 'Callback',
+           'EarlyStopping', 'Learner', 'CSVLogger', 'ProgressCallback', 'plot_history', 'save_metrics',
+           'load_checkpoint', 'CheckpointCallback', 'distributed', 'RECIPES', 'Recipe', 'choose_recipe', 'get_recipe',
+           'run_folder', 'run_metrics', 'run_seed', 'photo_learner', 'vision_learner', 'LogCallback',
+           'TensorBoardCallback', 'plot_cams', 'show_cam_on_image', 'ClassifierOutputTarget', 'GradCAM',
+           'GradCAMPlusPlus', 'HiResCAM', 'cam', 'cams', 'guided_gradcam', 'score_cam', 'evaluate_cams',
+           'ClassificationInterpretation', 'explain', 'MultiLabelInterpretation', 'Predictor', 'SaveModelCallback',
            'load_model', 'save_model', 'write_report', 'explore']
 
 # %% ../nbs/19_all.ipynb #bc3f7dde
@@ -37,7 +38,7 @@ from .nets.ghost_norm import ghost_
 from .nets.zoo import create_model
 from .train.optim import adamw, Lookahead, muon, one_cycle, sgd
 from .train.mixup import cutmix, mixup
-from .train.evaluator import Evaluator
+from .train.evaluator import class_weighted_loss, Evaluator
 from .train.callbacks import Callback, EarlyStopping
 from .train.learner import Learner
 from .train.history import CSVLogger, plot_history, ProgressCallback, save_metrics
@@ -53,6 +54,7 @@ from .explain.cam import cam, cams, GradCAM, GradCAMPlusPlus, HiResCAM
 from .explain.attribution import guided_gradcam, score_cam
 from .explain.benchmark import evaluate_cams
 from .explain.interpretation import ClassificationInterpretation
+from .explain.multi_label import MultiLabelInterpretation
 from .explain.verdict import explain
 from .apps.inference import load_model, Predictor, save_model, SaveModelCallback
 from .apps.report import write_report
@@ -66,11 +68,11 @@ _all_ = [
     train_tfms, valid_tfms, DataLoaders, Loader, photo_data, image_dataset, image_hf, image_shards,
     whitening_, resnet18, resnet34, resnet50, fastnet, count_flops, count_params, model_summary,
     winograd_, ghost_, create_model,
-    adamw, Lookahead, muon, one_cycle, sgd, cutmix, mixup, Evaluator, Callback, EarlyStopping, Learner,
+    adamw, Lookahead, muon, one_cycle, sgd, cutmix, mixup, class_weighted_loss, Evaluator, Callback, EarlyStopping, Learner,
     CSVLogger, ProgressCallback, plot_history, save_metrics, load_checkpoint, CheckpointCallback,
     distributed, RECIPES, Recipe, choose_recipe, get_recipe, run_folder, run_metrics, run_seed,
     photo_learner, vision_learner, LogCallback, TensorBoardCallback,
     plot_cams, show_cam_on_image, ClassifierOutputTarget, GradCAM, GradCAMPlusPlus, HiResCAM, cam,
-    cams, guided_gradcam, score_cam, evaluate_cams, ClassificationInterpretation, explain,
+    cams, guided_gradcam, score_cam, evaluate_cams, ClassificationInterpretation, explain, MultiLabelInterpretation,
     Predictor, SaveModelCallback, load_model, save_model, write_report, explore,
 ]

@@ -124,8 +124,10 @@ def _write_results(learn, out):
     metrics = run_metrics(learn)
     save_metrics(metrics, out/'metrics.json')
     name = 'valid' if learn.dls.test is None else 'test'
-    print(f"{name}: accuracy {metrics[f'{name}_acc']:.2%}, macro F1 {metrics['macro_f1']:.4f}, weighted F1 "
-          f"{metrics['weighted_f1']:.4f}", flush=True)
+    said = {'accuracy': f'{name}_acc', 'mean average precision': f'{name}_map', 'macro F1': 'macro_f1',
+            'weighted F1': 'weighted_f1'}
+    said = [f'{words} {metrics[k]:.4f}' for words, k in said.items() if metrics.get(k) is not None]
+    print(f"{name}: {', '.join(said)}", flush=True)
 
 # %% ../../nbs/apps/04_cli.ipynb #045e2a63
 def is_photos(
