@@ -42,7 +42,8 @@ def follow_statistics_(
 )->nn.Module:
     "Let the running statistics of batch norm follow at least that fast."
     for m in model.modules():
-        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.momentum is not None: m.momentum = max(m.momentum, least)
+        if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.momentum is not None:
+            m.momentum = max(m.momentum, least)
     return model
 
 # %% ../../nbs/train/14_finetune.ipynb #14f70010
