@@ -306,6 +306,7 @@ def _tensors(out):
 def _gradients_of_all(model, x, last=300):
     "Outputs of all modules that ran once, as they finished, and the gradients of all scores: name -> both."
     names, seen, twice, heads = {m: n for n, m in model.named_modules() if n}, {}, set(), []
+    before = torch.is_grad_enabled()
     def keep(hook, module, inputs, out):
         name = names[module]
         if isinstance(module, nn.Linear) and inputs and inputs[0].ndim == 2: heads.append(inputs[0])
@@ -318,7 +319,7 @@ def _gradients_of_all(model, x, last=300):
         seen[name] = out
         return out.clone()
     with torch.enable_grad(), _KeepGrad([True]), Hooks(names, keep): out = model(x[:1].clone().requires_grad_())
-    torch.set_grad_enabled(False)
+    torch.set_grad_enabled(before)
     seen = {n: o for n, o in list(seen.items())[-last:] if o.requires_grad}
     for ends in (_tensors(out), heads[-1:]):  # a head that still is all zeros has no gradient: take what it is given
         with torch.enable_grad():
