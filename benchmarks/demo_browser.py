@@ -6,8 +6,9 @@ By hand, in an environment that has playwright beside s9lib[demo], or against a 
     s9_demo runs/mine --no-browser --port 7861 &
     python benchmarks/demo_browser.py --url http://127.0.0.1:7861 --photo photo.jpg --out /tmp/demo
 
-It fails unless a dropped photo gives two pictures and probabilities, another class and another layer give another map,
-a damaged file gives a sentence, and no request went to another host. Pictures of the page are in OUT.
+It fails unless a dropped photo gives two pictures and probabilities, another layer gives another map, another class
+another map or the sentence that it has none, a damaged file gives a sentence, and no request went to another host.
+Pictures of the page are in OUT.
 """
 import argparse
 import base64

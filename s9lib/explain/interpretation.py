@@ -18,7 +18,7 @@ from ..data.labels import image_name
 from ..data.transforms import normalize_images
 from .cam import cams
 from .overlay import plot_cams as plot_maps
-from .predictions import Predictions, wilson
+from .predictions import ask_learner, Predictions, wilson
 from ..images import as_image, get_grid, OKABE_ITO, PLAIN, plain_text, show_image
 
 # %% ../../nbs/explain/11_interpretation.ipynb #0355dba0
@@ -335,10 +335,7 @@ class ClassificationInterpretation(Predictions):
         tta:str='none',     # average several views: 'none', 'flip' or 'six'
     )->'ClassificationInterpretation':  # bound to `dl.data`
         "Predict with `learn` and bind the probabilities to their images."
-        dls = learn.dls
-        dl = dls.eval if dl is None else dl
-        split = next((s for s in ('test', 'valid', 'train') if getattr(dls, s, None) is dl), '')
-        probs, targs = learn.get_preds(dl, tta=tta)
+        dls, (dl, split, probs, targs) = learn.dls, ask_learner(learn, dl, tta)
         return cls(dl.data, probs, targs, split, tta, tuple(dls.mean), tuple(dls.std))
 
     def plot_confusion_matrix(self,

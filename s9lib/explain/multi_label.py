@@ -16,6 +16,7 @@ from ..data.dataset import ImageData
 from ..data.transforms import normalize_images
 from .cam import cams
 from .interpretation import show_error_cams, show_gallery
+from .predictions import ask_learner, title_of
 from ..images import get_grid, OKABE_ITO, PLAIN, plain_text
 from ..metrics import average_precision, fit_thresholds, multi_label_metrics
 
@@ -86,17 +87,13 @@ class MultiLabelInterpretation:
         tta:str='none',     # average several views: 'none', 'flip' or 'six'
     )->'MultiLabelInterpretation':  # bound to `dl.data`
         "Predict with `learn` and bind the probabilities to their images."
-        dls = learn.dls
-        dl = dls.eval if dl is None else dl
-        split = next((s for s in ('test', 'valid', 'train') if getattr(dls, s, None) is dl), '')
-        probs, targs = learn.get_preds(dl, tta=tta)
+        dls, (dl, split, probs, targs) = learn.dls, ask_learner(learn, dl, tta)
         return cls(dl.data, probs, targs.numpy(), split, tta, tuple(dls.mean), tuple(dls.std))
 
     @property
     def name(self)->str:
         "Name of the data, split and views, as it stands in every title."
-        views = '' if self.tta == 'none' else f'({self.tta} views)'
-        return ' '.join(s for s in (plain_text(self.data.name), self.split, views) if s)
+        return title_of(self.data, self.split, self.tta)
 
     def __repr__(self):
         s = self.summary()

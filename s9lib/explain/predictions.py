@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['checked_probs', 'wilson', 'calibration_bins', 'image_properties', 'share_higher', 'accuracy_by_property',
-           'pick_images', 'Predictions']
+           'pick_images', 'title_of', 'ask_learner', 'Predictions']
 
 # %% ../../nbs/explain/10_predictions.ipynb #c2e0030f
 from dataclasses import dataclass, field, replace
@@ -126,6 +126,27 @@ def pick_images(
     # data may be sorted by class, so the first `k` would show one class
     return idxs if k is None else idxs[np.linspace(0, len(idxs) - 1, min(k, len(idxs))).round().astype(int)]
 
+# %% ../../nbs/explain/10_predictions.ipynb #10a0b002
+def title_of(
+    data,        # `ImageData`
+    split:str,   # 'train', 'valid', 'test' or ''
+    tta:str,     # views: 'none', 'flip' or 'six'
+)->str:
+    "Name data, split and views, as they stand in every title."
+    views = '' if tta == 'none' else f'({tta} views)'
+    return ' '.join(s for s in (plain_text(data.name), split, views) if s)
+
+def ask_learner(
+    learn,             # a trained `Learner`
+    dl=None,           # a loader in data order; None: the valid split if there is one, else test
+    tta:str='none',    # average several views: 'none', 'flip' or 'six'
+)->tuple:              # (loader, its split by name, probabilities, labels)
+    "Predict every image of a loader."
+    dls = learn.dls
+    dl = dls.eval if dl is None else dl
+    split = next((s for s in ('test', 'valid', 'train') if getattr(dls, s, None) is dl), '')
+    return dl, split, *learn.get_preds(dl, tta=tta)
+
 # %% ../../nbs/explain/10_predictions.ipynb #cdaf535a
 @dataclass(repr=False, eq=False)
 class Predictions:
@@ -159,8 +180,7 @@ class Predictions:
     @property
     def name(self)->str:
         "Name of the data, split and views, as it stands in every title."
-        views = '' if self.tta == 'none' else f'({self.tta} views)'
-        return ' '.join(s for s in (plain_text(self.data.name), self.split, views) if s)
+        return title_of(self.data, self.split, self.tta)
 
     def __repr__(self):
         n, wrong = len(self.data), int((~self.hits).sum())
