@@ -149,7 +149,8 @@ def with_epochs(
     return replace(recipe, epochs=epochs or recipe.epochs, bs=bs or recipe.bs,
                    opt_args={k: v*higher if k.startswith('lr') else v for k,v in recipe.opt_args.items()},
                    progressive_sizes=tuple((e*longer, s) for e,s in recipe.progressive_sizes),
-                   freeze=tuple((m, e*longer) for m,e in recipe.freeze))
+                   freeze=tuple((m, e*longer) for m,e in recipe.freeze),
+                   hardest=recipe.hardest and (max(1, round(recipe.hardest[0]*longer)), recipe.hardest[1]))
 
 # %% ../../nbs/apps/04_cli.ipynb #045e2a64
 def train_run(
