@@ -25,11 +25,15 @@ def _columns(name):
     "Heads of the table for a run that is evaluated on the split `name`."
     return ['epoch', 'size', 'train loss', 'train acc', f'{name} loss', f'{name} acc', 'lr', 'img/s', 'seconds']
 
+def _rate(lr):
+    "A learning rate with three significant digits."
+    return f'{lr:#.3g}' if lr == 0 or lr >= 1e-3 else f'{lr:.2e}'.replace('e-0', 'e-')
+
 def _cells(r, name):
     "One epoch's cells; a run that began elsewhere may have no such split in its first rows."
     loss, acc = (r.get(f'{name}_{k}', float('nan')) for k in ('loss', 'acc'))
     return [r['epoch'], r['size'], f"{r['train_loss']:.4f}", f"{r['train_acc']:.2%}", f"{loss:.4f}", f"{acc:.2%}",
-            f"{r['lr']:.4f}", f"{r['img_per_s']:.0f}", f"{r['seconds']:.1f}"]
+            _rate(r['lr']), f"{r['img_per_s']:.0f}", f"{r['seconds']:.1f}"]
 
 def _line(cells, widths):
     "One line of the table."
