@@ -62,6 +62,7 @@ _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give 
                'name one of them': 'set --recipe to one of them', 'checkpoint is missing': '--checkpoint is missing',
                'calibrated=True': '--calibrated', 'leave calibrated out': 'leave --calibrated out',
                'data is missing': '--data is missing',
+               'pass drop_last=True to the loaders, or another bs or grad_accum': 'give another --bs',
                'expected data from image_folder or image_csv': 'give a folder of images or a CSV file with --data'}
 
 def _name_flags(text, options):
