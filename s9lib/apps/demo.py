@@ -19,7 +19,7 @@ import torch
 from .cli import add_options, exit_status, new_parser
 from .explore import menu_layers
 from .inference import load_model, Predictor
-from ..core import default_device
+from ..core import default_device, install_line
 from ..explain.methods import CAM_METHODS
 from ..explain.overlay import show_cam_on_image
 from ..hooks import layer_shapes
@@ -97,7 +97,7 @@ def need_gradio():  # the module
     for k, v in dict(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_DISABLE_TELEMETRY='1').items(): os.environ[k] = v
     try: import gradio
     except ImportError as e:
-        raise ImportError("gradio is not installed, which draws the page: pip install 's9lib[demo]'") from e
+        raise ImportError(f"gradio is not installed, which draws the page: {install_line('demo')}") from e
     return gradio
 
 def make_demo(

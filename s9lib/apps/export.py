@@ -24,7 +24,7 @@ from torch import nn
 
 from .cli import add_options, exit_status, find_images, new_parser
 from .inference import load_model, Predictor
-from ..core import atomic_path, keyed_rng, package_version
+from ..core import atomic_path, install_line, keyed_rng, package_version
 from ..data.synthetic import draw_shape
 from ..images import cover_crop, read_image
 from ..nets.ghost_norm import GhostBatchNorm
@@ -138,7 +138,7 @@ def need_onnx():  # the module onnxruntime
     try: return [import_module(k) for k in ('onnx', 'onnxscript', 'onnxruntime')][-1]
     except ImportError as e:
         raise ImportError(f"{e.name} is not installed, without which no ONNX file can be written and checked: "
-                          "pip install 's9lib[export]'") from None
+                          + install_line('export')) from None
 
 def to_onnx(
     net:Predictor,
