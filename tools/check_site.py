@@ -1,5 +1,5 @@
-"""Look at a built site without a browser: dead links and anchors, signatures with markdown, images without alt text, and
-the code of `#| exports` cells, which a page must show.
+"""Look at a built site without a browser: dead links and anchors, signatures with markdown, images without alt text,
+and the code of `#| exports` cells, which a page must show.
 
     python tools/check_site.py _docs     # after `make docs`
 """
@@ -31,10 +31,12 @@ class Page(HTMLParser):
         if self.depth and '](http' in data: self.markdown.append(data.strip()[:80])
 
 def exported(nbs):
-    "Cells whose code the site shows: (stem of the page without its number, how many) of each page that has any."
+    "Cells whose code the site shows: (address of the page, how many) of each page that has any."
     for p in sorted(nbs.rglob('*.ipynb')):
-        n = sum(''.join(c['source']).startswith('#| exports\n') for c in json.loads(p.read_text(encoding='utf-8'))['cells'])
-        if n: yield p.relative_to(nbs).with_name(p.stem.lstrip('0123456789').lstrip('_')).with_suffix('.html').as_posix(), n
+        cells = json.loads(p.read_text(encoding='utf-8'))['cells']
+        n = sum(''.join(c['source']).startswith('#| exports\n') for c in cells)
+        stem = p.stem.lstrip('0123456789').lstrip('_')
+        if n: yield p.relative_to(nbs).with_name(f'{stem}.html').as_posix(), n
 
 def findings(site):
     "Yield what is wrong, one line each."
