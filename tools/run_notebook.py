@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
+import s9lib  # noqa: F401  `s9lib.threads`: how the threads of the kernel wait, which inherits it
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient

@@ -188,7 +188,8 @@ def with_epochs(
     return replace(recipe, epochs=epochs or recipe.epochs, bs=bs or recipe.bs,
                    opt_args={k: v*higher if k.startswith('lr') else v for k,v in recipe.opt_args.items()},
                    progressive_sizes=tuple((e*longer, s) for e,s in recipe.progressive_sizes),
-                   freeze=tuple((m, e*longer) for m,e in recipe.freeze))
+                   freeze=tuple((m, e*longer) for m,e in recipe.freeze),
+                   hardest=recipe.hardest and (max(1, round(recipe.hardest[0]*longer)), recipe.hardest[1]))
 
 # %% ../../nbs/apps/04_cli.ipynb #c105e401
 def load_named(
@@ -207,17 +208,17 @@ def load_named(
 def choose_learner(
     train,              # `ImageData`
     test,               # `ImageData` of the same classes
-    recipe:str=None,    # this and the next as in `train_run`
-    model:str=None,
-    weights='default',
-    size:int=None,
-    epochs:int=None,
-    bs:int=None,
-    lr:float=None,
-    cache:str=None,
-    balance:float=0.,
-    seed:int=0,
-    device=None,
+    recipe:str=None,    # its name, or 'finetune'; None: `$S9LIB_RECIPE`, else what fits
+    model:str=None,     # network to fine-tune; None: a recipe, or for photos what suits them
+    weights='default',  # of that network, as in `create_model`
+    size:int=None,      # side of photos in pixels; None: what suits
+    epochs:int=None,    # None: as the recipe says, or what suits
+    bs:int=None,        # images per step; None: as the recipe says, or what suits
+    lr:float=None,      # largest learning rate in fine-tuning; None: what is usual
+    cache:str=None,     # most bytes kept of large photos: '8GB'; None: none
+    balance:float=0.,   # as in `DataLoaders.from_data`
+    seed:int=0,         # of the run
+    device=None,        # None: `default_device()`
     strategy=None,      # for `Learner`
 )->tuple:               # learner, function that trains it, short name, what was chosen in words
     "Make the learner of a recipe, or for photos that of a network to fine-tune, as the command line does."

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_data', 'check_model', 'check_loss', 'check_mean', 'check_small_batch', 'saved_bytes', 'free_bytes',
-           'check_memory', 'check_run', 'keep_memory']
+           'check_memory', 'check_hardest', 'check_run', 'keep_memory']
 
 # %% ../../nbs/train/05_checks.ipynb #057ffa5e
 import copy
@@ -167,6 +167,19 @@ def check_memory(
                          + (f"pass bs={fit} or less, " if fit else 'pass smaller images, size=, ')
                          + "or more grad_accum")
 
+# %% ../../nbs/train/05_checks.ipynb #a0c50006
+def check_hardest(
+    learn,  # `Learner`, whose `hardest` is asked for
+)->None:
+    "Raise if the hardest images of this run are not defined."
+    if len(learn.hardest) != 2 or learn.hardest[0] < 1 or not 0 < learn.hardest[1] <= 1:
+        raise ValueError(f"hardest={learn.hardest}: expected (epochs, share), at least 1 epoch on all images, which "
+                         "shows how hard they are, and a share of each batch in (0,1]")
+    if learn.mix: raise ValueError("hardest= and mix=: a mixture of images has no loss of its own; leave out one")
+    if learn.dls.train.balance:
+        raise ValueError(f"hardest= and balance={learn.dls.train.balance}: with balance an image may come twice in an "
+                         "epoch; leave out one")
+
 # %% ../../nbs/train/05_checks.ipynb #a0c50003
 def check_run(
     learn,        # `Learner`
@@ -181,6 +194,7 @@ def check_run(
         raise ValueError(f"grad_accum={parts!r}: expected an integer from 1 to the batch size {bs}, the parts each "
                          "batch is cut into")
     if learn.freeze: find_layers(learn.model, [name for name,_ in learn.freeze])
+    if learn.hardest: check_hardest(learn)
     check_data(learn.dls)
     out = check_model(learn.model, learn.dls, learn.progressive_sizes)
     several = getattr(learn.dls, 'multi_label', False)

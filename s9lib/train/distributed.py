@@ -10,7 +10,6 @@ __all__ = ['rank', 'world_size', 'shard', 'all_reduce_max', 'raise_on_all', 'che
 import os
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from datetime import timedelta
-from functools import partial
 
 import numpy as np
 import torch
@@ -260,13 +259,18 @@ class Distributed(SingleProcess):
 
     def train_batches(self, learn, start):
         "Give this process's piece of each batch of the epoch, or all of it where images are mixed."
-        piece = None if learn.mix else partial(shard, k=learn.grad_accum)
-        return learn.dls.train.batches(learn.epoch, start, learn.size_at, piece)
+        def piece(idx): return shard(learn.hard_images(idx), learn.grad_accum)
+        return learn.dls.train.batches(learn.epoch, start, learn.size_at, None if learn.mix else piece)
+
+    def merge(self, piece, n, parts):
+        "Put together what the processes computed of the images of a batch."
+        whole = torch.zeros(n, *piece.shape[1:], dtype=piece.dtype, device=piece.device)
+        whole[torch.from_numpy(shard(np.arange(n), parts)).to(piece.device)] = piece
+        return _summed(whole)
 
     def split(self, learn, net, xb, targets):
         "Cut this process's piece of a batch into its parts; yield (images, targets, weight of their mean loss)."
-        dl = learn.dls.train
-        whole = min(dl.bs, dl.n - (learn.step - learn.epoch*len(dl))*dl.bs)
+        whole = learn.batch_size(learn.step - learn.epoch*len(learn.dls.train))
         k = min(learn.grad_accum, whole)
         if learn.mix: xb, targets = shard(xb, k), [(w, shard(y, k)) for w,y in targets]
         for i, (x, *ys) in enumerate(zip(xb.tensor_split(k), *(y.tensor_split(k) for _,y in targets))):

@@ -249,7 +249,16 @@ class SingleProcess:
         start,  # number of the first batch
     ):
         "Give the training batches of the epoch, this process's piece of each."
-        return learn.dls.train.batches(learn.epoch, start, learn.size_at)
+        chosen = learn.hard_images if learn.is_choosing else None
+        return learn.dls.train.batches(learn.epoch, start, learn.size_at, chosen)
+
+    def merge(self,
+        piece,  # what this process computed of the images of a batch, (n of them, …)
+        n,      # images of the batch
+        parts,  # that the batch is cut into
+    ):
+        "Put together what the processes computed of a batch."
+        return piece
 
     def split(self,
         learn,    # the `Learner`, in the step of this batch
