@@ -460,8 +460,8 @@ def clean_images(
     print(f"networks that had not seen the images agree with {agree:.1%} of the labels\n"
           f"{count('label'):,} labels are likely wrong, {count('copy'):,} images are copies, {count('odd'):,} odd: "
           f"{out/'findings.csv'}\nproposed: {edits}; look, correct it, then s9_train --data {table}")
-    if agree < .8: warnings.warn(f"with {agree:.0%} right, most of what is listed are mistakes of the networks: give more "
-                                 "epochs, or a pretrained model", stacklevel=2)
+    if agree < .8: warnings.warn(f"with {agree:.0%} right, most of what is listed are mistakes of the networks: give "
+                                 "more epochs, or a pretrained model", stacklevel=2)
     return table
 
 # %% ../../nbs/apps/07_cleaning.ipynb #c1ea0006
