@@ -91,7 +91,7 @@ def valid_temperature(
 
 # %% ../../nbs/apps/01_inference.ipynb #6aa448c6
 class SaveModelCallback(Callback):
-    "Write the model file at the start and after every epoch."
+    "Write the model file at the start and after every epoch, the last time with its temperature."
     order = 41  # after the checkpoint
     def __init__(self,
         path:str|Path,  # replaced as a whole each time
@@ -102,8 +102,9 @@ class SaveModelCallback(Callback):
         self.after_epoch(learn)
 
     def after_epoch(self, learn):
+        t = valid_temperature(learn) if learn.epoch == learn.n_epoch else None  # all processes take part
         if not learn.strategy.is_main: return
-        try: save_model(learn, self.path)
+        try: save_model(learn, self.path, t)
         except OSError as e: print(f'{e}. Training goes on', flush=True)
 
 # %% ../../nbs/apps/01_inference.ipynb #7a50570a
