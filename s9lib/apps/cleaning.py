@@ -384,6 +384,7 @@ def list_findings(
         out.append(Finding(d.j, 'copy', why, 'drop' if same else '', ''))
     return out + [Finding(i, 'odd', why, '', '') for i, why in odd]
 
+# %% ../../nbs/apps/07_cleaning.ipynb #c1ea0012
 def write_findings(
     found:list,      # of `list_findings`
     data,            # `ImageData`, as there
