@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['keyed_rng', 'set_seed', 'default_device', 'default_amp', 'has_fast_bfloat16', 'atomic_path', 'cache_dir',
-           'package_version', 'opencv_builds', 'show_install']
+           'package_version', 'install_line', 'opencv_builds', 'show_install']
 
 # %% ../nbs/00_core.ipynb #13c78700
 import glob
@@ -120,6 +120,13 @@ def package_version(
     "Give the installed version of `pkg`, or a dash."
     try: return version(pkg)
     except PackageNotFoundError: return '-'
+
+# %% ../nbs/00_core.ipynb #c105e502
+def install_line(
+    extra:str,  # of settings.ini, such as 'timm'
+)->str:         # a line for a shell
+    "Say how to install an optional part of the library."
+    return f"pip install 's9lib[{extra}] @ git+https://github.com/s9lib/s9lib'"
 
 # %% ../nbs/00_core.ipynb #a355d0d3
 _OPENCV = [f'opencv-{k}' for k in ('python', 'contrib-python', 'python-headless', 'contrib-python-headless')]

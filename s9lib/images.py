@@ -23,7 +23,7 @@ import simplejpeg
 import torch
 from PIL import Image, UnidentifiedImageError
 
-from .core import atomic_path
+from .core import atomic_path, install_line
 
 # %% ../nbs/01_images.ipynb #a0f496cc
 #: Okabe and Ito's palette: black, orange, sky blue, green, yellow, blue, vermilion, purple
@@ -293,7 +293,7 @@ def _open_heif():
     "Teach Pillow to open HEIC, or say what is missing."
     if 'HEIF' in Image.OPEN: return
     try: from pillow_heif import register_heif_opener
-    except ImportError: raise ValueError("is a HEIC photograph: pip install 's9lib[heif]' to read it") from None
+    except ImportError: raise ValueError(f"is a HEIC photograph: {install_line('heif')} to read it") from None
     register_heif_opener()
 
 def decode_image(

@@ -274,7 +274,7 @@ def site(root):
             if re.search(r'^```[^`]*\]\(http[^`]*^```', text, re.M): yield f'{p.name}: an output has a link within code'
 
 def requirements(root):
-    "Every requirement has a tested version, an exact one that very version; commands exist; the version is one."
+    "Requirements have a tested version, exact ones that very one; commands and extras exist; the version is one."
     cfg, house, tested = openings.settings(root), modules(root), {}
     for m in re.finditer(r'^([\w.-]+)==([^\s;]+)', (root/'constraints.txt').read_text(encoding='utf-8'), re.M):
         tested.setdefault(m[1].lower().replace('_', '-'), []).append(m[2])
@@ -285,6 +285,11 @@ def requirements(root):
     for name, m, func in re.findall(r'([\w-]+)=([\w.]+):(\w+)', cfg['console_scripts']):
         if m not in house or func not in {getattr(n, 'name', '') for n in house[m][1].body}:
             yield f'settings.ini: the command {name} names {m}:{func}, which does not exist'
+    for name, (_, code) in house.items():
+        for n in ast.walk(code):
+            if isinstance(n, ast.Call) and getattr(n.func, 'id', '') == 'install_line' and n.args:
+                extra = getattr(n.args[0], 'value', None)
+                if f'{extra}_requirements' not in cfg: yield f'{name}: settings.ini has no extra {extra!r} to install'
     if f'__version__ = "{cfg["version"]}"' not in (root/'s9lib/__init__.py').read_text(encoding='utf-8'):
         yield f"settings.ini says version {cfg['version']}, s9lib/__init__.py does not: make export"
 

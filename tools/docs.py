@@ -51,6 +51,14 @@ class alt_text:
             said = json.dumps(self.said or 'Output of the cell above', ensure_ascii=False)
             cell.source = f'#| fig-alt: {said}\n{cell.source}'
 
+def fold(cell):
+    "Head the code of an `exports` cell by what it is; more than a screen of it begins closed."
+    show, head = '#| code-fold: show\n', '#| code-summary: "Exported source"\n'
+    if not cell.source.startswith(show + head): return
+    code = cell.source.removeprefix(show + head)
+    begins = 'true' if code.count('\n') > 60 else 'show'
+    cell.source = f'#| code-fold: {begins}\n#| code-summary: "Implementation"\n{code}'
+
 def plain(x):
     "A value as a reader writes it."
     if inspect.isfunction(x) or inspect.isclass(x): return x.__name__

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import torch
 
-from .cli import exit_status, new_parser
+from .cli import add_options, exit_status, new_parser
 from .explore import menu_layers
 from .inference import load_model, Predictor
-from ..core import default_device
+from ..core import default_device, install_line
 from ..explain.methods import CAM_METHODS
 from ..explain.overlay import show_cam_on_image
 from ..hooks import layer_shapes
@@ -97,7 +97,7 @@ def need_gradio():  # the module
     for k, v in dict(GRADIO_ANALYTICS_ENABLED='False', HF_HUB_DISABLE_TELEMETRY='1').items(): os.environ[k] = v
     try: import gradio
     except ImportError as e:
-        raise ImportError("gradio is not installed, which draws the page: pip install 's9lib[demo]'") from e
+        raise ImportError(f"gradio is not installed, which draws the page: {install_line('demo')}") from e
     return gradio
 
 def make_demo(
@@ -105,10 +105,11 @@ def make_demo(
 ):                  # a gradio.Blocks; `.launch()` opens it
     "Make a page where a photo is dropped, with menus for class, layer and method."
     gr, answer = need_gradio(), Answer(net)
-    (h, w), title = net.hw, f"What {plain_text(net.meta['arch'].split(':')[-1])} sees"
+    (h, w), t, title = net.hw, net.temperature, f"What {plain_text(net.meta['arch'].split(':')[-1])} sees"
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML(f"<h1>{escape(title)}</h1><p>{len(net.classes):,} classes of {escape(plain_text(net.meta['data']))}; "
-                f"the network sees the middle of a photo at {h}×{w} pixels.</p>")
+                f"the network sees the middle of a photo at {h}×{w} pixels."
+                f"{f' Probabilities are calibrated (temperature {t:.2f}).' if t != 1 else ''}</p>")
         with gr.Row():
             with gr.Column(scale=2, min_width=280):
                 file = gr.File(label='photo', height=140)
@@ -133,11 +134,12 @@ def serve_demo(
     browser:bool=True,     # open it there
     device:str=None,       # 'cpu', 'cuda', 'mps'; None: `default_device()`
     block:bool=True,       # wait until Ctrl-C
+    calibrated:bool=False,  # give calibrated probabilities, as in `load_model`
 ):                         # the page; `page.local_url` is its address, `page.close()` ends it
     "Open the page of a trained network."
     gr = need_gradio()
     if port is not None and not 0 < port < 65536: raise ValueError(f"port={port}: expected a number from 1 to 65535")
-    page = make_demo(load_model(run, default_device(device)))
+    page = make_demo(load_model(run, default_device(device), calibrated))
     theme = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['ui-monospace', 'monospace'])
     page.launch(share=False, server_name=host, server_port=port, inbrowser=browser, quiet=True, theme=theme,
                 prevent_thread_lock=True, max_file_size='100mb', footer_links=[], ssr_mode=False, pwa=False)
@@ -153,21 +155,20 @@ _DEMO = """examples:
   s9_demo model.safetensors --no-browser --port 8000
   s9_demo runs/mine --host 0.0.0.0             for everybody who reaches this machine
 
-Nothing leaves the machine: no share link, no reports, and the page needs no network. Ctrl-C ends it.
-status: 0 done, 1 failed on the way, 2 change the command, 130 interrupted"""
+Nothing leaves the machine: no share link, no reports, and the page needs no network. Ctrl-C ends it."""
 
 def demo_parser()->ArgumentParser:
     "Make the parser of `s9_demo`."
     p = new_parser('s9_demo', s9_demo.__doc__, _DEMO)
-    p.add_argument('run', help='run folder, its model.safetensors, or a checkpoint')
+    add_options(p, 'run')
     p.add_argument('--host', default='127.0.0.1', help='address to listen at (default: %(default)s, this machine)')
     p.add_argument('--port', type=int, help='by default the first free one from 7860 on')
     p.add_argument('--no-browser', dest='browser', action='store_false', help='do not open a browser')
-    p.add_argument('--device', help='cpu, cuda, mps; by default the first GPU, else the CPU')
+    add_options(p, '--calibrated', '--device')
     return p
 
 def s9_demo(
     argv:list=None,  # options; None: those of the command line
 )->int:              # exit status
     "Open a local page where a photo is dropped and the network says what it is and where it looked."
-    return exit_status(demo_parser(), lambda **options: serve_demo(**options) and 0, argv)
+    return exit_status(demo_parser(), serve_demo, argv)

@@ -11,6 +11,7 @@ from html import escape
 
 import torch
 
+from ..core import install_line
 from ..data.labels import image_name, LabelEdits
 from ..explain.interpretation import ClassificationInterpretation, show_predictions
 from ..explain.activations import default_layer, explain_mode
@@ -152,6 +153,6 @@ def explore(
         try: return Explorer(interp, model, layers, reshape, edits, only)
         except ImportError:
             warnings.warn("there is no ipywidgets here, so this figure cannot be operated: "
-                          "pip install s9lib[explore]", stacklevel=2)
+                          + install_line('explore'), stacklevel=2)
     if model is None: return interp.plot_misclassified(k, 'loss')
     return interp.plot_cams(model, layers=layers, show=('pred', 'true', 'contrast'), k=k, reshape=reshape)

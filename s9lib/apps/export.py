@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from .cli import exit_status, find_images, new_parser
+from .cli import add_options, exit_status, find_images, new_parser
 from .inference import load_model, Predictor
-from ..core import atomic_path, keyed_rng, package_version
+from ..core import atomic_path, install_line, keyed_rng, package_version
 from ..data.synthetic import draw_shape
 from ..images import cover_crop, read_image
 from ..nets.ghost_norm import GhostBatchNorm
@@ -77,12 +77,13 @@ class ExportNet(nn.Module):
     ):
         super().__init__()
         self.model, self.hw = plain_(copy.deepcopy(net.model)).cpu().float().eval(), net.hw
-        self.multi_label = net.multi_label
+        self.multi_label, self.temperature = net.multi_label, net.temperature
         for k in ('mean', 'std'): self.register_buffer(k, 255*torch.tensor(getattr(net, k))[:, None, None])
 
     def forward(self, images):
         "Turn uint8 RGB images (n,h,w,3) of one size, any size, into probabilities (n,c)."
         out = self.model((graph_resize(images, self.hw) - self.mean)/self.std).float()
+        if self.temperature != 1: out = out/self.temperature
         return logits_to_probs(out, self.multi_label)
 
 # %% ../../nbs/apps/05_export.ipynb #5eccd711
@@ -92,6 +93,7 @@ def export_meta(
     "Collect what the exported file says about itself."
     keep = {k: json.dumps(net.meta[k], ensure_ascii=False) for k in ('classes', 'hw', 'mean', 'std')}
     if net.multi_label: keep['multi_label'] = 'true'                     # a probability for each label by itself
+    if net.temperature != 1: keep['temperature'] = str(net.temperature)  # by which the graph divides logits
     return dict(**keep, arch=net.meta['arch'], data=str(net.meta.get('data', '')),
                 input='uint8 RGB (n,h,w,3), any size', output='probabilities (n,classes)',
                 version=package_version('s9lib'))
@@ -136,7 +138,7 @@ def need_onnx():  # the module onnxruntime
     try: return [import_module(k) for k in ('onnx', 'onnxscript', 'onnxruntime')][-1]
     except ImportError as e:
         raise ImportError(f"{e.name} is not installed, without which no ONNX file can be written and checked: "
-                          "pip install 's9lib[export]'") from None
+                          + install_line('export')) from None
 
 def to_onnx(
     net:Predictor,
@@ -231,11 +233,12 @@ def export_model(
     pt2:str|Path=None,     # torch.export file to write
     images=None,           # files or folders to compare on, 100 at most; None: drawn ones
     tolerance:float=.001,  # largest difference of a probability that is allowed
+    calibrated:bool=False,  # put the temperature that the model file holds into the graph
 )->None:
     "Write a trained network to files that need no s9lib, once they agree with it."
     if not (onnx or pt2): raise ValueError("nothing to write: give --onnx FILE or --pt2 FILE, or both")
     if onnx: need_onnx()
-    net = load_model(run, 'cpu')
+    net = load_model(run, 'cpu', calibrated)
     net.amp = False
     files = [f for f, _ in find_images(images)][:100] if images else trial_images(net.hw)
     program = export_program(net)
@@ -251,22 +254,22 @@ _EXPORT = """examples:
   s9_export model.safetensors --pt2 m.pt2                for torch.export.load
 
 The file takes uint8 RGB images (n,h,w,3), upright and of any one size, and gives probabilities (n,classes); resize,
-normalisation and softmax are inside, classes in its metadata. It is written only if it agrees with the library.
-status: 0 done, 1 failed on the way or too different, 2 change the command, 130 interrupted"""
+normalisation and softmax are inside, classes in its metadata. It is written only if it agrees with the library."""
 
 def export_parser()->ArgumentParser:
     "Make the parser of `s9_export`."
-    p = new_parser('s9_export', s9_export.__doc__, _EXPORT)
-    p.add_argument('run', help='run folder, its model.safetensors, or a checkpoint')
+    p = new_parser('s9_export', s9_export.__doc__, _EXPORT, {1: 'failed on the way or too different'})
+    add_options(p, 'run')
     p.add_argument('--onnx', help='ONNX file to write')
     p.add_argument('--pt2', help='torch.export file to write')
     p.add_argument('--images', nargs='+', help='files or folders to compare on, 100 at most; by default drawn ones')
     p.add_argument('--tolerance', type=float, default=.001,
                    help='largest difference of a probability that is allowed (default: %(default)s)')
+    add_options(p, '--calibrated')
     return p
 
 def s9_export(
     argv:list=None,  # options; None: those of the command line
 )->int:              # exit status
     "Write a trained network to an ONNX or torch.export file that needs no s9lib, and check it."
-    return exit_status(export_parser(), lambda **options: export_model(**options) or 0, argv)
+    return exit_status(export_parser(), export_model, argv)

@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 from torchvision.datasets import OxfordIIITPet
 
-from ..core import cache_dir, keyed_rng
+from ..core import cache_dir, install_line, keyed_rng
 from .cifar import download_dataset, load_data, print_source
 from .folder import image_folder, list_files, read_splits
 from .synthetic import shapes_split
@@ -64,7 +64,7 @@ def photo_file(
         spec = importlib.util.find_spec(package)
         path = Path(next(iter(spec.submodule_search_locations)), folder, name) if spec else Path('nowhere')
         if path.is_file(): return path
-    raise ImportError(f"the photo {name} is not on this machine: pip install 's9lib[photos]'")
+    raise ImportError(f"the photo {name} is not on this machine: {install_line('photos')}")
 
 def cut_crops(
     im,            # uint8 RGB, (h,w,3)

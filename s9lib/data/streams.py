@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ..core import atomic_path
+from ..core import atomic_path, install_line
 from .cifar import print_source
 from .dataset import ImageData, LazyImages, train_valid_split
 from .folder import entry_files, hold_out, is_litter, load_entry, save_entry
@@ -268,7 +268,7 @@ def _splits(sources, labels, bad, classes, key, name, source, on_error, valid_pc
 def _shard_paths(where):
     "Paths of shards: of a pattern in braces, a list or a folder."
     try: from webdataset.shardlists import expand_urls
-    except ImportError as e: raise ImportError("shards need WebDataset: pip install 's9lib[streams]'") from e
+    except ImportError as e: raise ImportError(f"shards need WebDataset: {install_line('streams')}") from e
     several = isinstance(where, (list, tuple))
     urls = [u for w in (where if several else [where]) for u in (expand_urls(w) if isinstance(w, str) else [str(w)])]
     for u in urls:
@@ -337,7 +337,7 @@ _VALID = 'validation', 'valid', 'val'
 def _hf_parts(ds, split):
     "{name: Dataset} of what was named or handed over, training first."
     try: import datasets
-    except ImportError as e: raise ImportError("Hugging Face data sets need: pip install 's9lib[streams]'") from e
+    except ImportError as e: raise ImportError(f"Hugging Face data sets need: {install_line('streams')}") from e
     if isinstance(ds, (str, Path)):
         local = any((Path(ds)/f).is_file() for f in ('dataset_dict.json', 'dataset_info.json', 'state.json'))
         ds = datasets.load_from_disk(str(ds)) if local else datasets.load_dataset(str(ds))

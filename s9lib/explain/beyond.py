@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from ..core import install_line
 from .activations import explain_mode, Layout, record_activations, unwrap_model
 from .cam import CamResult
 from .methods import target_scores, upsample
@@ -42,7 +43,7 @@ def integrated_gradients(
 )->CamResult:                      # as `cam` returns it, named 'image'; `.raw['image']` adds up to the score gained
     "Attribute the score to the pixels, along the way from a baseline to the image."
     try: from captum.attr import IntegratedGradients as Captum
-    except ImportError: raise ImportError("integrated_gradients needs captum: pip install 's9lib[captum]'") from None
+    except ImportError: raise ImportError(f"integrated_gradients needs captum: {install_line('captum')}") from None
     model = unwrap_model(model)
     with explain_mode(model, x):
         x = x.clone() if x.is_inference() else x.detach()

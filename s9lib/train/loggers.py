@@ -8,6 +8,7 @@ __all__ = ['step_values', 'epoch_values', 'LogCallback', 'TensorBoardCallback']
 # %% ../../nbs/train/15_loggers.ipynb #bbc5b016
 from pathlib import Path
 
+from ..core import install_line
 from .callbacks import Callback
 
 # %% ../../nbs/train/15_loggers.ipynb #b2036d8a
@@ -96,7 +97,7 @@ class TensorBoardCallback(LogCallback):
         self.logdir, self.writer = Path(folder), None
         try: from torch.utils.tensorboard import SummaryWriter
         except ImportError as e:
-            raise ImportError("TensorBoardCallback needs tensorboard: pip install 's9lib[tensorboard]'") from e
+            raise ImportError(f"TensorBoardCallback needs tensorboard: {install_line('tensorboard')}") from e
         self.make_writer = SummaryWriter
 
     def write(self, values, step):
