@@ -13,7 +13,7 @@ import sys
 #: turns that a thread waits before it sleeps, see benchmarks/busy.py
 SPIN_COUNT = 10_000
 
-def wait_briefly()->bool:  # whether it takes effect: not on other systems, nor after torch, nor against your own setting
+def wait_briefly()->bool:  # whether it takes effect: only on Linux, before torch, and without a setting of yours
     "Let the threads of torch wait briefly before they sleep; call it before torch is imported."
     if sys.platform != 'linux' or 'torch' in sys.modules: return False
     if {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'} & set(os.environ): return False

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 
 import nbformat
-import s9lib  # noqa: F401  `s9lib.threads`: how the threads of the kernel wait, which inherits it
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
+from s9lib.threads import wait_briefly
 
 LIMIT = 300_000  # bytes of a stored page; figures of a larger one are stored with fewer colours
 ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
@@ -207,6 +207,7 @@ def main():
     ap.add_argument('notebook', nargs='*', type=Path, help='by default the final notebook that suits $S9LIB_DATA')
     ap.add_argument('--inplace', action='store_true', help='store the outputs in the notebook itself')
     args = ap.parse_args()
+    wait_briefly()  # the threads of the kernel, which inherits it
     for p in args.notebook or [suitable()]:
         if not p.is_file(): sys.exit(f'{p} does not exist: name a notebook such as nbs/20_cifar10.ipynb')
         try: status = (run_inplace if args.inplace else run)(p)
