@@ -57,6 +57,7 @@ def attempts(name):
     def lr(lr): return dict(opt_args=dict(lr=lr, lr_head=5*lr, lr_bias=30*lr))
     shorter = dict(epochs=3, progressive_sizes=((1, 16), (.6, 20), (.8, 24)))
     even = ((1, 16), (1, 20), (1, 24))
+    big = dict(bs=320, hardest=(2, .5), progressive_sizes=even, **lr(.18))
     return {
         'before': (r, None),
         '3 epochs: 16 px, 0.6 at 20, 0.8 at 24': (to(**shorter), None),
@@ -82,6 +83,13 @@ def attempts(name):
         'batches of 250, the hardest 40 % from the third epoch on': (to(bs=250, hardest=(2, .4), **lr(.14)), None),
         'batches of 250, the hardest 45 % from the third epoch on': (to(bs=250, hardest=(2, .45), **lr(.16)), None),
         'batches of 250, the hardest 55 % from the second epoch on': (to(bs=250, hardest=(1, .55), **lr(.16)), None),
+        'batches of 320, the hardest 45 % from the third epoch on': (to(bs=320, hardest=(2, .45), **lr(.18)), None),
+        'batches of 320, the hardest half from the third epoch on, even sizes': (to(**big), None),
+        'the same, averaged every 3 steps': (to(**{**big, 'average_every': 3}), None),
+        'the same, rate 0.22': (to(**{**big, 'opt_args': dict(lr=.22, lr_head=1., lr_bias=6.)}), None),
+        'the same, rate 0.14': (to(**{**big, **lr(.14)}), None),
+        'the same, labels smoothed by 0.15': (to(**{**big, 'label_smoothing': .15}), None),
+        'the same, crop of 1 px': (to(**{**big, 'tfm_args': dict(pad=1)}), None),
     }
 
 
