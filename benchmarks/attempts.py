@@ -132,7 +132,8 @@ def main():
             keep(rows, path)
     head = ('Made by `python benchmarks/attempts.py RECIPE --seeds …`: 90 % of the training images are trained on, 10 % '
             'held out; the test set is not read. Each run is in attempts.csv, with its precision. One run says little '
-            'below half a point; PFLOP are those of training on all images.')
+            'below half a point; PFLOP are those of training on all images. The runs in bfloat16 were made before the '
+            'library could choose images, by the same rule, but ranked by the loss with smoothed labels.')
     text = '\n'.join(['# Attempts at less arithmetic', '', head, '', *table(rows), ''])
     with atomic_path(RESULTS/'attempts.md') as tmp: tmp.write_text(text, encoding='utf-8')
     print(text)
