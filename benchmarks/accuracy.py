@@ -48,9 +48,9 @@ def keep(new):
     The rows are in the order of recipe, data, precision and seed.
     """
     new = dict(new, machine=f'{processor()}, {platform.system()}')
-    new = {k: str(v) for k, v in new.items()}  # as the file gives them
     path = RESULTS/'accuracy.csv'
-    rows = list(csv.DictReader(open(path))) if path.exists() else []
+    rows = list(csv.DictReader(open(path)))
+    new = {k: str(new[k]) for k in rows[0]}  # as the file gives them
     rows = [r for r in rows if any(r[k] != new[k] for k in ('recipe', 'data', 'precision', 'seed'))] + [new]
     rows.sort(key=lambda r: (r['recipe'], r['data'], r['precision'], int(r['seed'])))
     with atomic_path(path) as tmp, open(tmp, 'w', newline='') as f:
