@@ -180,9 +180,9 @@ def killed_in_worker(n, whom):
     real, calls, pid = WorkerDataset.__getitems__, itertools.count(), os.getpid()
     def fetch(self, request):
         if os.getpid() == pid: return real(self, request)
-        (epoch, idx), = request
         if next(calls) == n:
-            real(self, [(epoch, idx[:len(idx)//2])])
+            (epoch, *numbers), = request
+            real(self, [(epoch, *(a[:len(a)//2] for a in numbers))])
             os.kill(pid if whom == 'run' else os.getpid(), signal.SIGKILL)
         return real(self, request)
     WorkerDataset.__getitems__ = fetch
