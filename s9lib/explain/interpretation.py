@@ -264,7 +264,7 @@ def same_predictions(
     q, cls = (logits.float()/p.temperature).softmax(1).cpu().numpy(), p.data.classes
     if q.shape[1] != len(cls):
         raise ValueError(f"model has {q.shape[1]} classes, {p.name} has {len(cls)}: pass the model interpreted")
-    if not (gap := np.abs(q - p.probs[idxs]).max(1)).max() <= .05:
+    if not (gap := np.abs(q - p.probs[idxs]).max(1)).max() <= (.25 if p.mixed else .05):
         i, new = idxs[gap.argmax()], q[gap.argmax()]
         raise ValueError(f"model is not the one that made these predictions: on image {i} it says {cls[new.argmax()]} "
                          f"({new.max():.2f}), stored is {cls[p.preds[i]]} ({p.probs[i].max():.2f}); pass that "
@@ -336,7 +336,7 @@ class ClassificationInterpretation(Predictions):
     )->'ClassificationInterpretation':  # bound to `dl.data`
         "Predict with `learn` and bind the probabilities to their images."
         dls, (dl, split, probs, targs) = learn.dls, ask_learner(learn, dl, tta)
-        return cls(dl.data, probs, targs, split, tta, tuple(dls.mean), tuple(dls.std))
+        return cls(dl.data, probs, targs, split, tta, tuple(dls.mean), tuple(dls.std), mixed=learn.amp)
 
     def plot_confusion_matrix(self,
         figsize:float=None, # width of the figure in inches; None: as the number of classes needs

@@ -68,6 +68,7 @@ class MultiLabelInterpretation:
     mean:tuple = None         # per-channel mean, on [0,1], of the model's normalization; for heat maps only
     std:tuple = None          # per-channel deviation, likewise
     threshold:float|np.ndarray = .5         # a label is said from this probability on, a number or (c,)
+    mixed:bool = field(default=False, kw_only=True)  # computed in mixed precision, which rounds coarsely
     said:np.ndarray = field(init=False)     # labels predicted, bool (n,c)
     losses:np.ndarray = field(init=False)   # binary cross-entropy of each image (n,), in nats, mean over labels
 
@@ -88,7 +89,7 @@ class MultiLabelInterpretation:
     )->'MultiLabelInterpretation':  # bound to `dl.data`
         "Predict with `learn` and bind the probabilities to their images."
         dls, (dl, split, probs, targs) = learn.dls, ask_learner(learn, dl, tta)
-        return cls(dl.data, probs, targs.numpy(), split, tta, tuple(dls.mean), tuple(dls.std))
+        return cls(dl.data, probs, targs.numpy(), split, tta, tuple(dls.mean), tuple(dls.std), mixed=learn.amp)
 
     @property
     def name(self)->str:
@@ -201,7 +202,8 @@ class MultiLabelInterpretation:
     def _check_model(self, logits, idxs):
         "Raise if another model made these predictions."
         new = logits.float().sigmoid().cpu().numpy()
-        if new.shape[1] != self.probs.shape[1] or (self.tta == 'none' and np.abs(new - self.probs[idxs]).max() > .05):
+        most = .25 if self.mixed else .05
+        if new.shape[1] != self.probs.shape[1] or (self.tta == 'none' and np.abs(new - self.probs[idxs]).max() > most):
             raise ValueError("model is not the one that made these predictions: pass that model, or call from_learner "
                              "again")
 

@@ -157,6 +157,7 @@ class Predictions:
     split:str = ''               # 'test', 'valid' or 'train', for the titles
     tta:str = 'none'             # the views that `probs` average: 'none', 'flip' or 'six'
     temperature:float = field(default=1., kw_only=True)  # by which the logits behind `probs` were divided
+    mixed:bool = field(default=False, kw_only=True)      # computed in mixed precision, which rounds coarsely
     preds:np.ndarray = field(init=False)   # predicted classes (n,)
     hits:np.ndarray = field(init=False)    # predicted right, bool (n,)
     losses:np.ndarray = field(init=False)  # cross-entropy of each image (n,), in nats
