@@ -39,6 +39,7 @@ def parse_bytes(
     if n < 1: raise ValueError(f"cache={size!r}: expected a size such as '8GB' or '500MB', or None for no cache")
     return n
 
+# %% ../../nbs/data/00_cache.ipynb #561fb131
 def format_bytes(
     n:int,   # at least 0
 )->str:      # such as '8.0 GB'
@@ -60,6 +61,7 @@ def scaled(
     im = decode_image(buf, None, least)
     return im if hw is None else cover_crop(im, hw)
 
+# %% ../../nbs/data/00_cache.ipynb #f2b749aa
 def shrink(
     buf:bytes,      # content of an image file
     hw:tuple=None,  # as in `scaled`; the pixels are then kept as they are
@@ -76,6 +78,7 @@ def shrink(
         im = cv2.resize(im, size, interpolation=cv2.INTER_AREA)
     return simplejpeg.encode_jpeg(np.ascontiguousarray(im), QUALITY, colorspace='RGB', colorsubsampling='420')
 
+# %% ../../nbs/data/00_cache.ipynb #4c1a7fd4
 def expand(
     kept:bytes,     # from `shrink`
     hw:tuple=None,  # as it was there
@@ -85,9 +88,6 @@ def expand(
     return np.frombuffer(bytearray(kept), np.uint8).reshape(*hw, 3)
 
 # %% ../../nbs/data/00_cache.ipynb #44ecbcf7
-_HEAD = struct.Struct('<4s16sI')
-_MAGIC = b's9p1'
-
 def file_stamp(
     path,      # a file, or a link to one
 )->bytes:      # 16 bytes, others when the file has been written to or replaced
@@ -95,6 +95,10 @@ def file_stamp(
     s = os.stat(path)
     said = repr((s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_dev, s.st_ino))
     return hashlib.blake2b(said.encode(), digest_size=16).digest()
+
+# %% ../../nbs/data/00_cache.ipynb #21f216d1
+_HEAD = struct.Struct('<4s16sI')
+_MAGIC = b's9p1'
 
 def write_entry(
     file:str,       # where to
@@ -111,6 +115,7 @@ def write_entry(
         with suppress(OSError): os.unlink(tmp)
         raise
 
+# %% ../../nbs/data/00_cache.ipynb #1cbeb2dd
 def read_entry(
     file:str,  # of `write_entry`
 )->tuple:      # (stamp, content), or None if there is no whole entry

@@ -83,7 +83,7 @@ class WorkerDataset(torch.utils.data.Dataset):
         out = [pipeline.apply_one(im, params, i, key, self.normalize) for i, im in zip(idx.tolist(), images)]
         return torch.stack(out) if isinstance(out[0], torch.Tensor) else torch.from_numpy(np.stack(out))
 
-# %% ../../nbs/data/07_loader.ipynb #86281992
+# %% ../../nbs/data/07_loader.ipynb #57ec89fe
 def _quiet_worker(_):
     "Use one thread per worker; more of them fight over the cores."
     cv2.setNumThreads(0)
@@ -97,7 +97,6 @@ def _start_workers(dataset, num_workers, pin_memory):
         dataset, batch_sampler=[], collate_fn=_as_is, num_workers=num_workers, worker_init_fn=_quiet_worker,
         generator=torch.Generator().manual_seed(0), pin_memory=pin_memory, persistent_workers=True)
 
-# %% ../../nbs/data/07_loader.ipynb #57ec89fe
 class _HostBatches:
     "Make batches image by image on the CPU, in this process or in workers."
     def __init__(self, dataset, num_workers, pin_memory):
@@ -123,6 +122,7 @@ def _hold_images(images, pipeline, device):
     held = pipeline.pad(images)
     return torch.from_numpy(np.require(held, requirements='W')).to(device) if gpu else held
 
+# %% ../../nbs/data/07_loader.ipynb #707dae63
 class _DeviceBatches:
     "Make whole batches on the device."
     def __init__(self, images, params, device):
@@ -144,6 +144,7 @@ def _weights(n, size, device):
     "Matrix (size,n) of the antialiased bilinear resize of `n` pixels to `size`."
     return F.interpolate(torch.eye(n, device=device)[None, None], size=(size, n), mode='bilinear', antialias=True)[0, 0]
 
+# %% ../../nbs/data/07_loader.ipynb #c93084c4
 def _resize(x, size):
     "Resize (n,3,h,w), channels_last, to (n,3,size,size)."
     if tuple(x.shape[2:]) == (size, size): return x
@@ -174,6 +175,7 @@ def _check_kind(data):
         raise TypeError(f"data is a {type(data).__name__}: expected ImageData, as load_data() or image_folder() give; "
                         f"wrap arrays in ImageData, a torch Dataset in image_dataset()")
 
+# %% ../../nbs/data/07_loader.ipynb #33b816e4
 def _check_loader(data, bs, drop_last, seed, num_workers):
     "Refuse what cannot be loaded."
     _check_kind(data)
@@ -204,6 +206,7 @@ def balanced_draws(
              for k, rows in zip(often, groups) if k]
     return np.concatenate(parts)
 
+# %% ../../nbs/data/07_loader.ipynb #b3fc8abe
 def _check_balance(data, balance, shuffle):
     "Refuse a balance that cannot be had."
     if not 0 <= balance <= 1: raise ValueError(f"balance={balance}: expected 0 (as the classes are) to 1 (all alike)")
@@ -323,6 +326,7 @@ def at_size(
     lazy = data.images if isinstance(data.images, LazyImages) else LazyImages(data.images)
     return replace(data, images=lazy.resized(tuple(hw), 0, cache), masks=None)
 
+# %% ../../nbs/data/07_loader.ipynb #8d74a04d
 def for_crops(
     data:ImageData,         # images of any size
     hw:tuple,               # (h,w) in pixels of the crops
@@ -332,6 +336,7 @@ def for_crops(
     if not isinstance(data.images, LazyImages): return data
     return replace(data, images=data.images.resized(data.images.hw, 2*max(hw), cache))
 
+# %% ../../nbs/data/07_loader.ipynb #de6fcc6f
 def choose_workers(
     data:ImageData,       # what is loaded
     num_workers:int=None, # asked for; None: as many as pay off
@@ -357,7 +362,7 @@ def _open_cache(cache, images, hw):
     lazy = [ims for ims in images if isinstance(ims, LazyImages)]
     cache.open([name for ims in lazy for name in ims.entry_names()], max(3*hw[0]*hw[1], 3*max(hw)**2))
 
-# %% ../../nbs/data/07_loader.ipynb #2338ab8d
+# %% ../../nbs/data/07_loader.ipynb #4dc528e0
 def _named_splits(train, test, valid_pct, seed):
     "(train, test, valid) by the names of the splits; test or valid can be None."
     if valid_pct and train.valid:
@@ -367,6 +372,7 @@ def _named_splits(train, test, valid_pct, seed):
     else: valid, test = (test, None) if test.split == 'valid' else (train.valid, test)
     return replace(train, valid=None), test, valid                       # workers need no more than they load
 
+# %% ../../nbs/data/07_loader.ipynb #2338ab8d
 class DataLoaders:
     "Hold loaders for training and test, and for validation if some of the training data are held out."
     def __init__(
@@ -461,6 +467,7 @@ def cifar10_dls(
     print(f'mode: {dls.train.mode_reason}')
     return dls
 
+# %% ../../nbs/data/07_loader.ipynb #5b97c32e
 def synth_dls(
     n:int=640,       # training images
     n_test:int=320,  # test images
