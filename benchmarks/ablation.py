@@ -10,6 +10,7 @@ import argparse
 import csv
 import statistics
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -40,8 +41,7 @@ def variants(r):
         'crop of 4 pixels instead of 2, and cutout': replace(r, tfms='standard'),
         'momentum of the filters 0.85 instead of 0.6': replace(r, opt_args={**rates, 'momentum': .85}),
         f'batches of {bs}, rates times 1.4': replace(r, bs=bs, opt_args={k: 1.4*v for k,v in rates.items()}),
-        **({'all images in every epoch': replace(r, hardest=())} if r.hardest else {}),
-        'two epochs at full size instead (about the same arithmetic)': replace(r, epochs=2, progressive_sizes=(), hardest=()),
+        'two epochs at full size instead (about the same arithmetic)': replace(r, epochs=2, progressive_sizes=()),
     }
 
 
@@ -78,21 +78,27 @@ def table(rows):
                f'| {pflop:.4f} |')
 
 
+def make_missing(path, args, kind, cases, train, test):
+    "Make the runs that the file lacks, each kept at once; `cases`: name -> function of (seed, train, test). All rows."
+    rows = list(csv.DictReader(open(path))) if path.exists() else []
+    for seed in args.seeds:
+        for name, make in cases.items():
+            known = any((o['recipe'], o[kind], o['seed']) == (args.recipe, name, str(seed)) for o in rows)
+            if known or not any(word in name for word in args.only): continue
+            print(f'{name}, seed {seed}', flush=True)
+            rows.append({'recipe': args.recipe, kind: name, 'seed': str(seed), **make(seed, train, test)})
+            keep(rows, path)
+    return rows
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('recipe')
     p.add_argument('--seeds', nargs='+', type=int, default=[0])
     p.add_argument('--only', nargs='+', default=[''], help='variants whose names contain one of these words')
     args = p.parse_args()
-    path, (train, test) = RESULTS/'ablation.csv', load_data()
-    rows = list(csv.DictReader(open(path))) if path.exists() else []
-    for seed in args.seeds:
-        for variant, r in variants(get_recipe(args.recipe)).items():
-            known = any((o['recipe'], o['variant'], o['seed']) == (args.recipe, variant, str(seed)) for o in rows)
-            if known or not any(word in variant for word in args.only): continue
-            print(f'{variant}, seed {seed}', flush=True)
-            rows.append(dict(recipe=args.recipe, variant=variant, seed=str(seed), **run(r, seed, train, test)))
-            keep(rows, path)
+    cases = {name: partial(run, r) for name, r in variants(get_recipe(args.recipe)).items()}
+    rows = make_missing(RESULTS/'ablation.csv', args, 'variant', cases, *load_data())
     head = ('Made by `python benchmarks/ablation.py`: 90 % of the training images are trained on, 10 % held out; the '
             'test set is not read. Each run is in ablation.csv. Where n is 1, a difference of a few tenths is within '
             'the noise of a run.')

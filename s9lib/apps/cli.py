@@ -74,7 +74,7 @@ def _name_flags(text, options):
 
 # %% ../../nbs/apps/04_cli.ipynb #2631426a
 def exit_status(
-    parser:ArgumentParser,
+    parser:ArgumentParser,  # of the command
     func,       # called with the options
     argv:list,  # options; None: those of the command line
 )->int:         # 0, or a number that `func` returns; 1 failed on the way, 2 change the command, 130 interrupted
@@ -97,6 +97,7 @@ def _call(prog, func, options):
     print(f"{prog}: {_name_flags(_sentence(why), options)}", file=sys.stderr)
     return status
 
+# %% ../../nbs/apps/04_cli.ipynb #2631426c
 _STATUS = {0: 'done', 1: 'failed on the way', 2: 'change the command', 130: 'interrupted'}
 _OPTIONS = {
     'run': dict(help='run folder, its model.safetensors, or a checkpoint'),
@@ -133,14 +134,11 @@ def new_parser(
     return ArgumentParser(prog, description=description, epilog=f'{notes}\nstatus: {ends}', formatter_class=formatter)
 
 def add_options(
-    parser:ArgumentParser,
+    parser:ArgumentParser,  # of a command; the options are added to it
     *names:str,       # such as 'run', '--data', '--device'
 )->None:
     "Add options that several commands share."
     for n in names: parser.add_argument(n, **_OPTIONS[n])
-
-# %% ../../nbs/apps/04_cli.ipynb #9d2d63b8
-#| export
 
 # %% ../../nbs/apps/04_cli.ipynb #9d899893
 _RESULTS = ('history.csv', 'curves.png', 'model.safetensors', 'report.html', 'metrics.json')
@@ -419,6 +417,7 @@ def _reshape(text):
         return t[:, t.shape[1] - h*w:].transpose(1, 2).unflatten(2, (h, w))
     return tokens
 
+# %% ../../nbs/apps/04_cli.ipynb #fd2ba123
 def explain_files(
     images:list,             # files, or folders that are searched for images
     checkpoint:str='',       # run folder, model.safetensors, or checkpoint

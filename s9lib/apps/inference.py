@@ -247,6 +247,7 @@ def _read_before(path):
         raise ValueError(f"{path} is damaged: its weights are not those that were saved; take another copy")
     return {{'model': 'arch', 'sz': 'hw'}.get(k, k): v for k, v in state.items()}, weights
 
+# %% ../../nbs/apps/01_inference.ipynb #f9994825
 def read_model_file(
     path:str|Path,  # a file that `save_model` wrote, today or in version 0.1
 )->tuple:           # what it says about its network, and the state dict

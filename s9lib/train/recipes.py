@@ -336,14 +336,14 @@ def run_metrics(
 # %% ../../nbs/train/13_recipes.ipynb #76a90514
 def choose_recipe(
     train,          # `ImageData` that will be trained on
-    device=None,    # `torch.device`; None: `default_device()`
+    device=None,    # `torch.device` or its name; None: `default_device()`
     name:str=None,  # of a recipe; None: `$S9LIB_RECIPE`, else what fits the data and the device
 )->Recipe:          # raises ValueError for images that differ in size
     "Take the recipe that is asked for, else what fits the data and the device, and say which."
     if train.hw is None:
         raise ValueError(f"the images of {train.name} differ in size, and recipes train images of one size: name no "
                          "recipe (make train and s9_train then fine-tune a network), or use photo_learner")
-    device, asked = device or default_device(), os.environ.get('S9LIB_RECIPE')
+    device, asked = torch.device(device or default_device()), os.environ.get('S9LIB_RECIPE')
     if name: why = 'it was asked for'
     elif asked: name, why = asked, 'S9LIB_RECIPE says so'
     elif train.name == 'shapes': name, why = 'shapes', 'the data are the drawn shapes'
