@@ -24,6 +24,10 @@ if ! "$py" -m pip --version >/dev/null 2>&1; then
     echo "Making $venv with $("$python" --version) ($(command -v "$python"))"
     "$python" -m venv --clear "$venv"
 fi
-echo "Installing s9lib and its tested versions (constraints.txt) into $venv: minutes and up to 6 GB the first time"
+echo "Installing s9lib and its tested versions (constraints.txt) into $venv: minutes and up to 7 GB the first time"
 "$py" -m pip install --disable-pip-version-check --no-input -q -c constraints.txt pip
-exec "$py" -m pip install --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]'
+"$py" -m pip install --disable-pip-version-check --no-input -c constraints.txt -e '.[dev]' && exit
+free=$(df -Pk "$venv" | awk 'NR == 2 {print int($4/1048576)}')
+[ "$free" -ge 7 ] || echo "$free GB are free where $venv lies, and up to 7 are needed: free some, or name another" \
+    "place (make VENV=/path/to/env), and run the same command again" >&2
+exit 1

@@ -1,0 +1,95 @@
+"""A recipe against itself: as it is, in mixed precision and changed, in turns; seconds of training and test accuracy.
+
+    python benchmarks/turns.py speed87 --seeds 0 1 2 3 4 [--attempts "NAME of benchmarks/attempts.py" …] [--out FILE]
+
+Every seed trains each of them once, in one process, on all training images; the order is turned round from seed to
+seed. Ratios are to the recipe in single precision with the same seed. An attempt is one that did well on held-out
+images; the test set chooses nothing. Rows are kept in a CSV beside FILE, and runs that it has are not made again.
+"""
+import argparse
+import csv
+import os
+import platform
+import statistics
+import sys
+from pathlib import Path
+
+os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
+
+import torch
+
+from ablation import keep
+from accuracy import processor
+from attempts import attempts
+from s9lib.core import atomic_path
+from s9lib.data.cifar import load_data
+from s9lib.train.history import ProgressCallback
+from s9lib.train.recipes import get_recipe, run_metrics
+
+BASE = 'as it is'
+
+
+def competitors(name, tried):
+    "Name -> (recipe, whether in mixed precision)."
+    r, changed = get_recipe(name), attempts(name)
+    return {BASE: (r, False), 'in mixed precision': (r, True), **{t: (changed[t][0], False) for t in tried}}
+
+
+def run(r, amp, seed, train, test):
+    "Train once; what belongs in the row of the run."
+    learn = r.learner(r.dataloaders(train, test, seed=seed), cbs=[ProgressCallback(bar=False)], amp=amp)
+    learn.fit()
+    m = run_metrics(learn)
+    return dict(seconds=m['train_seconds'], test_acc=m['test_acc'], test_acc_six=m['test_acc_six'],
+                pflop=m['flops']/1e15, precision=m['precision'], threads=m['threads'], torch=m['torch'])
+
+
+def table(rows):
+    "One line per competitor: mean ± sd of accuracies, median and range of the ratios of seconds."
+    base = {r['seed']: float(r['seconds']) for r in rows if r['name'] == BASE}
+    yield '| what | n | single view, % | six views, % | training, s | ratio | PFLOP |'
+    yield '|---|---:|---:|---:|---:|---:|---:|'
+    for name in dict.fromkeys(r['name'] for r in rows):
+        rs = [r for r in rows if r['name'] == name]
+        accs = []
+        for k in ('test_acc', 'test_acc_six'):
+            a = [100*float(r[k]) for r in rs]
+            accs.append(f'{statistics.mean(a):.2f}' + (f' ± {statistics.stdev(a):.2f}' if len(a) > 1 else ''))
+        seconds = statistics.median(float(r['seconds']) for r in rs)
+        ratios = [float(r['seconds'])/base[r['seed']] for r in rs if r['seed'] in base]
+        yield (f"| {name} ({rs[0]['precision']}) | {len(rs)} | {' | '.join(accs)} | {seconds:.0f} | "
+               f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) | '
+               f"{float(rs[0]['pflop']):.4f} |")
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument('recipe', choices=('speed94', 'speed87'))
+    p.add_argument('--seeds', nargs='+', type=int, default=[0])
+    p.add_argument('--attempts', nargs='*', default=[], help='names of benchmarks/attempts.py')
+    p.add_argument('--out', type=Path, default=Path('turns.md'))
+    a = p.parse_args()
+    train, test = load_data()
+    path = a.out.with_suffix('.csv')
+    rows = list(csv.DictReader(open(path))) if path.exists() else []
+    todo = list(competitors(a.recipe, a.attempts).items())
+    for i, seed in enumerate(a.seeds):
+        for name, (r, amp) in todo[::1 if i % 2 == 0 else -1]:
+            if any((o['name'], o['seed']) == (name, str(seed)) for o in rows): continue
+            print(f'{name}, seed {seed}', flush=True)
+            rows.append(dict(name=name, seed=str(seed), **run(r, amp, seed, train, test)))
+            keep(rows, path)
+    order = {name: i for i, (name, _) in enumerate(todo)}
+    rows.sort(key=lambda r: (order.get(r['name'], len(order)), int(r['seed'])))
+    text = '\n'.join([
+        f'# {a.recipe} against itself', '', 'In turns, on all training images, the last epoch\'s weights on the test '
+        'set; `benchmarks/turns.py` says how. The ratio of seconds is to the recipe as it is, with the same seed; '
+        'how much mixed precision saves depends on the machine.', '', *table(rows), '',
+        f"`python benchmarks/turns.py {' '.join(repr(x) if ' ' in x else x for x in sys.argv[1:])}`; torch "
+        f'{torch.__version__}, Python {platform.python_version()}, {platform.system()}, {processor()}, '
+        f'{torch.get_num_threads()} threads.', ''])
+    with atomic_path(a.out) as tmp: tmp.write_text(text, encoding='utf-8')
+    print(text)
+
+
+if __name__ == '__main__': main()
