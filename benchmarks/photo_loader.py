@@ -4,6 +4,7 @@
     python benchmarks/photo_loader.py [--n 2000] [--n-large 500] [--rounds 3] [--out benchmarks/results]
     python benchmarks/photo_loader.py --n-large 2000          # in full: 4 GB of photos, four times as long
     python benchmarks/photo_loader.py --make                  # make the photos and stop
+    python benchmarks/photo_loader.py --n 0 --n-large 0       # only the memory of many: photo_loader_links.md
 
 The peer is what most code does: `ImageFolder`, `transforms.v2` (RandomResizedCrop, mirror, to float, normalize; on the
 PIL image, which is its fastest way) and `DataLoader`. Ours is `DataLoaders.from_data` with the preset `photo`: the same
@@ -256,6 +257,8 @@ def main():
     a = p.parse_args()
     if a.run: return run_links(a) if a.run == 'links' else one_run(a)
     sizes = {'12 MP': a.n_large, '0.2 MP': a.n}
+    sizes = {name: n for name, n in sizes.items() if n}
+    a.photos.mkdir(parents=True, exist_ok=True)
     for name, n in sizes.items(): make_photos(a.photos/f'{SETS[name][0]}x{SETS[name][1]}', n, SETS[name])
     if a.make: return
     import albumentations, cv2, PIL, torch, torchvision
@@ -271,13 +274,16 @@ def main():
         with tempfile.TemporaryDirectory(dir=a.photos) as tmp:
             links(Path(tmp)/'set', a.links)
             res = measure('links', Path(tmp)/'set', a, f'{tmp}/cache')
-        mb = {k: f'{v/1e6:,.0f} MB' for k, v in res.items() if k != 'n'}
-        lines += ['', f'**{res["n"]:,} photos** (links to small files): {mb["before"]} after the imports, {mb["listing"]} while '
-                  f'they are listed, {mb["pss"]} (PSS; RSS {mb["rss"]}) in an epoch with {a.workers} workers.']
+        when = {'before': 'after the imports', 'listing': 'while they are listed', 'pss': 'in an epoch, PSS',
+                'rss': 'in an epoch, RSS'}
+        lines += ['', f"**{res['n']:,} photos** (links to small files), {a.workers} workers", '', '| | MB |', '|---|--:|',
+                  *(f'| {words} | {res[k]/1e6:,.0f} |' for k, words in when.items())]
     print('\n'.join(lines))
     if a.out:
         a.out.mkdir(parents=True, exist_ok=True)
-        (a.out/'photo_loader.md').write_text('# Photo loader\n\n' + '\n'.join(lines) + '\n')
+        name, title = ('photo_loader', '') if rows else ('photo_loader_links', f', memory of {a.links:,} photos')
+        (a.out/f'{name}.md').write_text(f'# Photo loader{title}\n\n' + '\n'.join(lines) + '\n')
+        if not rows: return
         with open(a.out/'photo_loader.csv', 'w', newline='') as f:
             w = csv.DictWriter(f, list(rows[0]))
             w.writeheader()

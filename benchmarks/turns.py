@@ -7,18 +7,18 @@ seed. Ratios are to the recipe in single precision with the same seed. An attemp
 images; the test set chooses nothing. Rows are kept in a CSV beside FILE, and runs that it has are not made again.
 """
 import argparse
-import csv
 import os
 import platform
 import statistics
 import sys
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
 
 import torch
 
-from ablation import keep
+from ablation import make_missing
 from accuracy import processor
 from attempts import attempts
 from s9lib.core import atomic_path
@@ -69,17 +69,13 @@ def main():
     p.add_argument('--attempts', nargs='*', default=[], help='names of benchmarks/attempts.py')
     p.add_argument('--out', type=Path, default=Path('turns.md'))
     a = p.parse_args()
-    train, test = load_data()
-    path = a.out.with_suffix('.csv')
-    rows = list(csv.DictReader(open(path))) if path.exists() else []
-    todo = list(competitors(a.recipe, a.attempts).items())
+    path, data = a.out.with_suffix('.csv'), load_data()
+    todo = {name: partial(run, r, amp) for name, (r, amp) in competitors(a.recipe, a.attempts).items()}
     for i, seed in enumerate(a.seeds):
-        for name, (r, amp) in todo[::1 if i % 2 == 0 else -1]:
-            if any((o['name'], o['seed']) == (name, str(seed)) for o in rows): continue
-            print(f'{name}, seed {seed}', flush=True)
-            rows.append(dict(name=name, seed=str(seed), **run(r, amp, seed, train, test)))
-            keep(rows, path)
-    order = {name: i for i, (name, _) in enumerate(todo)}
+        turn = dict(list(todo.items())[::1 if i % 2 == 0 else -1])
+        rows = make_missing(path, argparse.Namespace(recipe=a.recipe, seeds=[seed], only=['']), 'name', turn, *data)
+    rows = [r for r in rows if r['recipe'] == a.recipe]
+    order = {name: i for i, name in enumerate(todo)}
     rows.sort(key=lambda r: (order.get(r['name'], len(order)), int(r['seed'])))
     text = '\n'.join([
         f'# {a.recipe} against itself', '', 'In turns, on all training images, the last epoch\'s weights on the test '

@@ -88,7 +88,7 @@ class ExportNet(nn.Module):
 
 # %% ../../nbs/apps/05_export.ipynb #5eccd711
 def export_meta(
-    net:Predictor,
+    net:Predictor,  # left as it is
 )->dict:  # text -> text
     "Collect what the exported file says about itself."
     keep = {k: json.dumps(net.meta[k], ensure_ascii=False) for k in ('classes', 'hw', 'mean', 'std')}
@@ -123,7 +123,7 @@ def _not_exported(e, arch, to):
     return ValueError(f"{arch} cannot be written as {to}: {what}; replace it in the network")
 
 def export_program(
-    net:Predictor,
+    net:Predictor,  # left as it is
 )->torch.export.ExportedProgram:  # uint8 (n,h,w,3) -> probabilities (n,c); n, h and w are free
     "Trace a trained network with all that surrounds it, for batches and photos of any size."
     d, x = torch.export.Dim.DYNAMIC, torch.zeros(2, net.hw[0] + 3, net.hw[1] + 5, 3, dtype=torch.uint8)
@@ -141,7 +141,7 @@ def need_onnx():  # the module onnxruntime
                           + install_line('export')) from None
 
 def to_onnx(
-    net:Predictor,
+    net:Predictor,  # left as it is
     program=None,  # of `export_program`; None: made here
 )->bytes:          # an ONNX file
     "Turn a trained network into ONNX, with its metadata."
@@ -157,7 +157,7 @@ def to_onnx(
     except Exception as e: raise ValueError(f"{net.meta['arch']} is too large for one ONNX file (2 GB)") from e
 
 def to_pt2(
-    net:Predictor,
+    net:Predictor,  # left as it is
     program=None,  # of `export_program`; None: made here
 )->bytes:          # a file for `torch.export.load`
     "Turn a trained network into a torch.export archive; metadata is its extra file meta.json."
