@@ -18,7 +18,7 @@ from ..data.labels import image_name
 from ..data.transforms import normalize_images
 from .cam import cams
 from .overlay import plot_cams as plot_maps
-from .predictions import ask_learner, Predictions, wilson
+from .predictions import ask_learner, Predictions, SAME_WITHIN, wilson
 from ..images import as_image, get_grid, OKABE_ITO, PLAIN, plain_text, show_image
 
 # %% ../../nbs/explain/11_interpretation.ipynb #0355dba0
@@ -264,7 +264,7 @@ def same_predictions(
     q, cls = (logits.float()/p.temperature).softmax(1).cpu().numpy(), p.data.classes
     if q.shape[1] != len(cls):
         raise ValueError(f"model has {q.shape[1]} classes, {p.name} has {len(cls)}: pass the model interpreted")
-    if not (gap := np.abs(q - p.probs[idxs]).max(1)).max() <= (.25 if p.mixed else .05):
+    if not (gap := np.abs(q - p.probs[idxs]).max(1)).max() <= SAME_WITHIN[p.mixed]:
         i, new = idxs[gap.argmax()], q[gap.argmax()]
         raise ValueError(f"model is not the one that made these predictions: on image {i} it says {cls[new.argmax()]} "
                          f"({new.max():.2f}), stored is {cls[p.preds[i]]} ({p.probs[i].max():.2f}); pass that "

@@ -16,7 +16,7 @@ from ..data.dataset import ImageData
 from ..data.transforms import normalize_images
 from .cam import cams
 from .interpretation import show_error_cams, show_gallery
-from .predictions import ask_learner, title_of
+from .predictions import ask_learner, SAME_WITHIN, title_of
 from ..images import get_grid, OKABE_ITO, PLAIN, plain_text
 from ..metrics import average_precision, fit_thresholds, multi_label_metrics
 
@@ -202,8 +202,8 @@ class MultiLabelInterpretation:
     def _check_model(self, logits, idxs):
         "Raise if another model made these predictions."
         new = logits.float().sigmoid().cpu().numpy()
-        most = .25 if self.mixed else .05
-        if new.shape[1] != self.probs.shape[1] or (self.tta == 'none' and np.abs(new - self.probs[idxs]).max() > most):
+        if new.shape[1] != self.probs.shape[1] or (self.tta == 'none' and
+                                                   np.abs(new - self.probs[idxs]).max() > SAME_WITHIN[self.mixed]):
             raise ValueError("model is not the one that made these predictions: pass that model, or call from_learner "
                              "again")
 
