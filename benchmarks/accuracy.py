@@ -13,6 +13,7 @@ import platform
 import statistics
 from pathlib import Path
 
+from machine import processor
 from s9lib.core import atomic_path, default_device
 from s9lib.data.cifar import load_data
 from s9lib.train.checkpoint import checkpoints
@@ -34,12 +35,6 @@ def run(name, seed, train, test):
     if not known.is_file() or known.stat().st_mtime < last.stat().st_mtime:  # six passes over the test set, made once
         save_metrics(run_metrics(learn), known)
     return json.loads(known.read_text())
-
-
-def processor():
-    "Name of the CPU, as the system tells it."
-    try: return next(line.split(':')[1].strip() for line in open('/proc/cpuinfo') if line.startswith('model name'))
-    except (OSError, StopIteration): return platform.processor() or platform.machine()
 
 
 def keep(new):
@@ -67,32 +62,47 @@ def keep(new):
 
 
 def table(rows):
-    "One line per recipe, data and device: mean ± sd over its seeds."
+    """One line per recipe, data and way to compute: mean ± sd over its seeds.
+
+    Where a recipe's seeds were computed in several ways, a line over all of them follows, without seconds.
+    """
     def spread(values):
         sd = f' ± {100*statistics.stdev(values):.2f}' if len(values) > 1 else ''
         return f'{100*statistics.mean(values):.2f}{sd}'
-    groups, keys = {}, ('recipe', 'data', 'device', 'threads', 'precision', 'torch')
-    for r in rows: groups.setdefault(tuple(r[k] for k in keys), []).append(r)
+
+    def line(rs, seconds, *how):
+        acc, six = ([float(r[k]) for r in rs] for k in ('test_acc', 'test_acc_six'))
+        flops, done = (int(rs[0][k])/1e15 for k in ('flops', 'flops_done'))
+        how = how or (f"{rs[0]['device']}, {rs[0]['threads']} threads", rs[0]['precision'], rs[0]['torch'])
+        cells = (rs[0]['recipe'], rs[0]['data'], len(rs), spread(acc), spread(six), seconds, f'{flops:.4f}',
+                 f'{done:.4f}', *how)
+        return f"| {' | '.join(map(str, cells))} |"
     yield ('| recipe | data | n | single view, % | six views, % | training, s | PFLOP | carried out '
            '| device | precision | torch |')
     yield '|---|---|---:|---:|---:|---:|---:|---:|---|---|---|'
-    for (recipe, data, device, threads, precision, torch), rs in groups.items():
-        acc, six, sec = ([float(r[k]) for r in rs] for k in ('test_acc', 'test_acc_six', 'train_seconds'))
-        flops, done = (int(rs[0][k])/1e15 for k in ('flops', 'flops_done'))
-        yield (f'| {recipe} | {data} | {len(rs)} | {spread(acc)} | {spread(six)} | {statistics.mean(sec):.0f} '
-               f'| {flops:.4f} | {done:.4f} | {device}, {threads} threads | {precision} | {torch} |')
+    ways = {}
+    for r in rows:
+        way = tuple(r[k] for k in ('device', 'threads', 'precision', 'torch'))
+        ways.setdefault((r['recipe'], r['data']), {}).setdefault(way, []).append(r)
+    for groups in ways.values():
+        for rs in groups.values():
+            seconds = [float(r['train_seconds']) for r in rs if r['train_seconds']]
+            yield line(rs, f'{statistics.mean(seconds):.0f}' if seconds else '–')
+        if len(groups) > 1: yield line(sum(groups.values(), []), '–', 'all of these', '–', '–')
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('recipes', nargs='+', choices=list(RECIPES), metavar='recipe', help=', '.join(RECIPES))
     p.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run for each')
+    p.add_argument('--busy', action='store_true', help='the machine does other things too: keep no seconds')
     args = p.parse_args()
     train, test = load_data()
     for name in args.recipes:
         for seed in args.seeds:
             print(f'{name}, seed {seed}, {default_device()}')
-            text = keep(run(name, seed, train, test))
+            metrics = run(name, seed, train, test)
+            text = keep({**metrics, 'train_seconds': ''} if args.busy else metrics)
     print(text)
 
 

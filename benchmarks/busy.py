@@ -4,9 +4,10 @@
 
 Between two parallel pieces of a step, OpenMP's threads wait by spinning, ready to go on at once; while another program
 has the core, the one that spins keeps the others from their work. `GOMP_SPINCOUNT` says how long they spin before they
-sleep, `OMP_WAIT_POLICY=PASSIVE` that they do not. Each setting is a process of its own, since it counts only before
-torch starts; the settings take turns in every round, without and with `--load` other processes that only count. Ratios
-are to torch's own behaviour, median and range over the rounds, of the same round and load.
+sleep, `OMP_WAIT_POLICY=PASSIVE` that they do not. `import s9lib` before torch chooses a count by what runs at that
+moment; in all other settings torch comes first. Each setting is a process of its own, since it counts only before torch
+starts; the settings take turns in every round, without and with `--load` other processes that only count. Ratios are to
+torch's own behaviour, median and range over the rounds, of the same round and load.
 """
 import argparse
 import os
@@ -17,15 +18,19 @@ import sys
 import time
 from pathlib import Path
 
+from machine import processor
+
 SPINS = 1_000, 10_000, 30_000, 100_000
 SETTINGS = {'as it is': {}, **{f'GOMP_SPINCOUNT={n}': dict(GOMP_SPINCOUNT=str(n)) for n in SPINS},
-            'OMP_WAIT_POLICY=PASSIVE': dict(OMP_WAIT_POLICY='PASSIVE'), 'one thread': dict(OMP_NUM_THREADS='1')}
+            'OMP_WAIT_POLICY=PASSIVE': dict(OMP_WAIT_POLICY='PASSIVE'), 'one thread': dict(OMP_NUM_THREADS='1'),
+            'import s9lib': {}}
 OURS = 'OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'OMP_NUM_THREADS'
 
 
-def child(recipe, seconds):
-    "Train for some seconds on random images; print images a second."
-    import torch  # before s9lib, which would choose how threads wait
+def child(recipe, seconds, first):
+    "Train for some seconds on random images, `first` being imported before anything else; print images a second."
+    __import__(first)  # torch before s9lib keeps s9lib from choosing how threads wait
+    import torch
     from s9lib.data.loader import synth_dls
     from s9lib.train.recipes import get_recipe
     r = get_recipe(recipe)
@@ -44,8 +49,9 @@ def child(recipe, seconds):
 def images_per_second(a, setting):
     "Run a setting in a process of its own."
     env = {k: v for k, v in os.environ.items() if k not in OURS} | SETTINGS[setting]
-    p = subprocess.run([sys.executable, __file__, '--child', a.recipe, '--seconds', str(a.seconds)], env=env, text=True,
-                       capture_output=True)
+    first = 's9lib' if setting == 'import s9lib' else 'torch'
+    p = subprocess.run([sys.executable, __file__, '--child', a.recipe, first, '--seconds', str(a.seconds)], env=env,
+                       text=True, capture_output=True)
     found = [line.split() for line in p.stdout.splitlines() if line.startswith('RESULT ')]
     if not found: raise RuntimeError(f'{setting} failed:\n{p.stdout}\n{p.stderr}')
     return float(found[0][1])
@@ -73,9 +79,9 @@ def main():
     p.add_argument('--load', type=int, default=6, help='other processes at work')
     p.add_argument('--settings', nargs='+', default=list(SETTINGS), choices=list(SETTINGS))
     p.add_argument('--out', type=Path)
-    p.add_argument('--child', help=argparse.SUPPRESS)
+    p.add_argument('--child', nargs=2, help=argparse.SUPPRESS)
     a = p.parse_args()
-    if a.child: return child(a.child, a.seconds)
+    if a.child: return child(a.child[0], a.seconds, a.child[1])
     tables = {load: measure(a, load) for load in (0, a.load)}
     rows = []
     for s in a.settings:
@@ -85,9 +91,6 @@ def main():
             cells += [f'{statistics.median(t[s] for t in table):,.0f}',
                       f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})']
         rows.append(f"| {s} | {' | '.join(cells)} |")
-    cpu = Path('/proc/cpuinfo')
-    names = [x.split(':')[1].strip() for x in cpu.read_text().splitlines() if x.startswith('model name')] \
-        if cpu.exists() else [platform.processor()]
     text = '\n'.join([
         '# How threads wait', '',
         f'Images a second of training steps of `{a.recipe}`, without other work and with {a.load} other processes that '
@@ -95,7 +98,7 @@ def main():
         f'| setting | idle, images/s | ratio | load {a.load}, images/s | ratio |', '|---|---:|---:|---:|---:|', *rows,
         '', f'n = {a.rounds} rounds, settings in turns.', '',
         f"`python benchmarks/busy.py {' '.join(sys.argv[1:])}`; Python {platform.python_version()}, "
-        f'{platform.system()}, {names[0]}, {os.cpu_count()} cores.', ''])
+        f'{platform.system()}, {processor()}, {os.cpu_count()} cores.', ''])
     print(text)
     if a.out: a.out.write_text(text, encoding='utf-8')
 

@@ -29,6 +29,7 @@ import torch
 from cam_peers import PEERS, start
 from torch.utils.flop_counter import FlopCounterMode
 
+from machine import processor
 from s9lib.nets.resnet import resnet18
 
 LAYERS = ['layer1', 'layer2', 'layer3', 'layer4']
@@ -166,12 +167,6 @@ def once(name, net, bs, *question):
     with start(name, __file__, '--worker', name, '--net', net, '--bs', bs) as p: return ask(p, *question)
 
 
-def cpu():
-    info = Path('/proc/cpuinfo')
-    found = re.search(r'model name\s*: (.*)', info.read_text()) if info.exists() else None
-    return found[1] if found else platform.processor() or platform.machine()
-
-
 def measure(names, net, layers, bs, runs):
     "One row per contestant: name, times, FLOPs, memory."
     workers = {k: start(k, __file__, '--worker', k, '--net', net, '--bs', bs) for k in names}
@@ -213,7 +208,7 @@ def main():
     lines = ['# Grad-CAM: time, memory and arithmetic', '',
              f'`python benchmarks/cam.py --bs {a.bs} --runs {a.runs}`: {versions}; '
              f'torch {torch.__version__.split("+")[0]}, Python {platform.python_version()}, {platform.system()}, '
-             f'one thread of {cpu()}. {a.bs} images 32×32 per call, n = {a.runs} interleaved runs '
+             f'one thread of {processor()}. {a.bs} images 32×32 per call, n = {a.runs} interleaved runs '
              'after one to warm up, one process and environment for each package.']
     for layers in (LAYERS[-1:], LAYERS): lines += table(measure(named, 'resnet18', layers, a.bs, a.runs), layers, a.runs)
     names = [k for k in CONTESTANTS if k not in PEERS or k in a.peers and k != 'captum']  # captum has no maps of tokens

@@ -35,7 +35,7 @@ import torch
 from torch.profiler import profile, ProfilerActivity
 
 import race
-from accuracy import processor
+from machine import processor
 from s9lib.core import atomic_path, default_device, set_seed
 from s9lib.data.cifar import load_data
 from s9lib.data.loader import Loader, synth_dls

@@ -30,6 +30,7 @@ from albumentations.pytorch import ToTensorV2
 from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
+from machine import processor
 from s9lib.core import keyed_rng
 from s9lib.data.dataset import CIFAR10_MEAN, CIFAR10_STD, ImageData
 from s9lib.data.loader import Loader
@@ -127,19 +128,11 @@ def measure(runs, rounds, device):
     return out
 
 
-def chip():
-    "The name of the processor."
-    info = Path('/proc/cpuinfo')
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [x.split(':', 1)[1].strip() for x in lines if x.startswith('model name')]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def head(a, device):
     "What ran, on what, with which versions."
     versions = ', '.join(f'{m.__name__} {m.__version__}' for m in (torch, torchvision, A, cv2, np))
     cpu = device.type == 'cpu'
-    where = f'{chip()}, one thread, processor time' if cpu else f'{torch.cuda.get_device_name()}, wall clock'
+    where = f'{processor()}, one thread, processor time' if cpu else f'{torch.cuda.get_device_name()}, wall clock'
     return [f'`OMP_NUM_THREADS=1 python benchmarks/loader.py --rounds {a.rounds} --device {a.device}`', '',
             f'Python {platform.python_version()}, {versions}; {where}; batches of {BS} images of 32x32; '
             f'median of {a.rounds} rounds.']

@@ -33,6 +33,8 @@ import threading
 import time
 from pathlib import Path
 
+from machine import processor
+
 os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
@@ -202,13 +204,6 @@ def run_links(a):
     print(json.dumps(dict(n=len(train), before=before, listing=listing, rss=m.rss, pss=m.pss)))
 
 
-def chip():
-    "The name of the processor."
-    info = Path('/proc/cpuinfo')
-    names = [x.split(':', 1)[1].strip() for x in info.read_text().splitlines() if x.startswith('model name')] if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def measure_set(name, n, a, rows):
     "All rounds of one set; returns lines of the report."
     with tempfile.TemporaryDirectory(dir=a.photos) as tmp:
@@ -266,7 +261,7 @@ def main():
     versions = ', '.join(f'{m.__name__} {m.__version__}' for m in (torch, torchvision, PIL, albumentations, cv2, simplejpeg))
     lines = [f'`python benchmarks/photo_loader.py --n {a.n} --n-large {a.n_large} --rounds {a.rounds} --workers {a.workers} '
              f'--cache {a.cache} --links {a.links}`', '',
-             f'{versions}, Python {platform.python_version()}; {chip()}, {os.cpu_count()} cores. Random crops to {SIZE} px, '
+             f'{versions}, Python {platform.python_version()}; {processor()}, {os.cpu_count()} cores. Random crops to {SIZE} px, '
              f'batches of {BS}, {a.workers} workers; median and range of {a.rounds} rounds, each run a fresh process.']
     rows = []
     for name, n in sizes.items(): lines += measure_set(name, n, a, rows)

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 
 import accuracy
+from machine import processor
 from s9lib.core import atomic_path, default_device, set_seed
 from s9lib.data.cifar import load_data
 from s9lib.nets.fastnet import fastnet
@@ -144,7 +145,7 @@ def main():
         '|---|---|---:|---:|---:|---:|---:|---:|---:|', *rows, '',
         f'Steps of each rival that were run and timed: {a.steps} of {STEPS}.', '',
         f"`{' '.join([*amp, 'python benchmarks/race.py', *sys.argv[1:]])}`; torch {torch.__version__}, "
-        f'Python {platform.python_version()}, {platform.system()}, {accuracy.processor()}, {default_device()}, '
+        f'Python {platform.python_version()}, {platform.system()}, {processor()}, {default_device()}, '
         f'{torch.get_num_threads()} threads.', ''])
     print(text)
     if a.out:

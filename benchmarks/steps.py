@@ -22,7 +22,7 @@ os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
 
 import torch
 
-import accuracy
+from machine import processor
 from s9lib.core import atomic_path, default_device, set_seed
 from s9lib.data.loader import synth_dls
 from s9lib.train.recipes import get_recipe
@@ -72,7 +72,7 @@ def main():
         rows.append(f'| {name} | {bs} | {size} | ' + ' | '.join(cells) + ' |')
         print(rows[-1], flush=True)
     device = default_device()
-    cpu = f'{accuracy.processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
+    cpu = f'{processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
     hw = torch.cuda.get_device_name() if device.type == 'cuda' else cpu
     text = '\n'.join([
         '# Ways to compute a step', '',

@@ -19,8 +19,8 @@ os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
 import torch
 
 from ablation import make_missing
-from accuracy import processor
 from attempts import attempts
+from machine import processor
 from s9lib.core import atomic_path
 from s9lib.data.cifar import load_data
 from s9lib.train.history import ProgressCallback
