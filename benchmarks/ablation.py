@@ -72,9 +72,9 @@ def table(rows):
     for (recipe, variant), runs in by.items():
         acc, whole = [a for a,_ in runs.values()], by[recipe, 'as it is']
         diff = [a - whole[s][0] for s,(a,_) in runs.items() if s in whole]
-        sd = f' ± {statistics.stdev(acc):.2f}' if len(acc) > 1 else ''
+        sd, sd_diff = (f' ± {statistics.stdev(v):.2f}' if len(v) > 1 else '' for v in (acc, diff))
         pflop = next(iter(runs.values()))[1]
-        yield (f'| {recipe} | {variant} | {len(acc)} | {statistics.mean(acc):.2f}{sd} | {statistics.mean(diff):+.2f} '
+        yield (f'| {recipe} | {variant} | {len(acc)} | {statistics.mean(acc):.2f}{sd} | {statistics.mean(diff):+.2f}{sd_diff} '
                f'| {pflop:.4f} |')
 
 
@@ -100,8 +100,8 @@ def main():
     cases = {name: partial(run, r) for name, r in variants(get_recipe(args.recipe)).items()}
     rows = make_missing(RESULTS/'ablation.csv', args, 'variant', cases, *load_data())
     head = ('Made by `python benchmarks/ablation.py`: 90 % of the training images are trained on, 10 % held out; the '
-            'test set is not read. Each run is in ablation.csv. Where n is 1, a difference of a few tenths is within '
-            'the noise of a run.')
+            'test set is not read. Each run is in ablation.csv, with its precision. The difference is to the recipe as '
+            'it is with the same seed; one below its standard deviation says nothing.')
     text = '\n'.join(['# What each part of a recipe is worth', '', head, '', *table(rows), ''])
     with atomic_path(RESULTS/'ablation.md') as tmp: tmp.write_text(text, encoding='utf-8')
     print(text)
