@@ -25,23 +25,27 @@ RESULTS = Path(__file__).parent/'results'
 
 def variants(r):
     "Changes of recipe `r` by what they take away or replace."
-    rates, bs, lr = r.opt_args, 2*r.bs, r.opt_args['lr']
+    rates, bs, lr, sgd_lr = r.opt_args, 2*r.bs, r.opt_args['lr'], .4*(r.bs/125)**.5
+    sizes = [*r.progressive_sizes, (r.epochs - sum(n for n,_ in r.progressive_sizes), r.side)]
+    whole = round(sum(n*px**2 for n,px in sizes)/r.side**2)  # epochs at full size of the same arithmetic
     return {
         'as it is': r,
         'first layer not whitened, not frozen': replace(r, whiten=False, freeze=()),
         'weights not averaged': replace(r, average_every=0),
         f'weights averaged every {4*r.average_every} steps': replace(r, average_every=4*r.average_every),
-        'SGD with Nesterov momentum for the filters too (0.4, not tuned)':
-            replace(r, opt='sgd', opt_args=dict(lr=.4), sched={'': ('piecewise', {})}),
+        f'SGD with Nesterov momentum for the filters too ({sgd_lr:g}, not tuned)':
+            replace(r, opt='sgd', opt_args=dict(lr=sgd_lr), sched={'': ('piecewise', {})}),
         f'filters at {lr/2:g} instead of {lr:g}': replace(r, opt_args={**rates, 'lr': lr/2}),
         'norm biases at 0.4, head at 0.1': replace(r, opt_args={**rates, 'lr_bias': .4, 'lr_head': .1}),
         'mirrored at random, not in turn': replace(r, alt_flip=False),
         'labels not smoothed': replace(r, label_smoothing=0.),
         'labels smoothed by 0.2': replace(r, label_smoothing=.2),
-        'crop of 4 pixels instead of 2, and cutout': replace(r, tfms='standard'),
+        f'crop of 4 pixels instead of {r.tfm_args.get("pad", 2)}, and cutout': replace(r, tfms='standard'),
         'momentum of the filters 0.85 instead of 0.6': replace(r, opt_args={**rates, 'momentum': .85}),
         f'batches of {bs}, rates times 1.4': replace(r, bs=bs, opt_args={k: 1.4*v for k,v in rates.items()}),
-        'two epochs at full size instead (about the same arithmetic)': replace(r, epochs=2, progressive_sizes=()),
+        f'{whole} epochs at full size instead (about the same arithmetic)':
+            replace(r, epochs=whole, progressive_sizes=()),
+        'widths 64, 128, 128, stem 24, as the recipe fast': replace(r, model_args={}),
     }
 
 
@@ -49,9 +53,10 @@ def run(r, seed, train, test):
     "Train once; the accuracy on what was held out and what else belongs in the row of the run."
     dls = r.dataloaders(train, test, seed=seed, valid_pct=.1)
     learn = r.learner(dls, cbs=[ProgressCallback(bar=False)])
-    acc, kept = learn.fit()[-1]['valid_acc'], dls.train.data
-    return dict(valid_acc=acc, n_train=len(kept), pflop=r.flops(kept)/1e15, precision=learn.precision,
-                threads=torch.get_num_threads(), torch=torch.__version__)
+    learn.fit()
+    accs, kept = learn.tta_accs(dls.valid), dls.train.data
+    return dict(valid_acc=accs['none'], valid_acc_six=accs['six'], n_train=len(kept), pflop=r.flops(kept)/1e15,
+                precision=learn.precision, threads=torch.get_num_threads(), torch=torch.__version__)
 
 
 def keep(rows, path):
@@ -64,18 +69,18 @@ def keep(rows, path):
 def table(rows):
     "One line per variant: mean ± sd, and the difference to the recipe over the seeds that both have."
     by = {}
-    for r in rows:
-        runs = by.setdefault((r['recipe'], r['variant']), {})
-        runs[r['seed']] = 100*float(r['valid_acc']), float(r['pflop'])
-    yield '| recipe | variant | n | held out, % | difference | PFLOP |'
-    yield '|---|---|---:|---:|---:|---:|'
+    for r in rows: by.setdefault((r['recipe'], r['variant']), {})[r['seed']] = r
+    def cell(values, form='.2f'):
+        if not values: return '-'
+        return f'{statistics.mean(values):{form}}' + (f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else '')
+    yield '| recipe | variant | n | held out, % | difference | six views, % | difference | PFLOP |'
+    yield '|---|---|---:|---:|---:|---:|---:|---:|'
     for (recipe, variant), runs in by.items():
-        acc, whole = [a for a,_ in runs.values()], by[recipe, 'as it is']
-        diff = [a - whole[s][0] for s,(a,_) in runs.items() if s in whole]
-        sd, sd_diff = (f' ± {statistics.stdev(v):.2f}' if len(v) > 1 else '' for v in (acc, diff))
-        pflop = next(iter(runs.values()))[1]
-        yield (f'| {recipe} | {variant} | {len(acc)} | {statistics.mean(acc):.2f}{sd} | {statistics.mean(diff):+.2f}{sd_diff} '
-               f'| {pflop:.4f} |')
+        cells = [recipe, variant, str(len(runs))]
+        for k in ('valid_acc', 'valid_acc_six'):
+            accs, whole = ({s: 100*float(r[k]) for s,r in rs.items() if r[k]} for rs in (runs, by[recipe, 'as it is']))
+            cells += [cell([*accs.values()]), cell([a - whole[s] for s,a in accs.items() if s in whole], '+.2f')]
+        yield '| ' + ' | '.join([*cells, f"{float(next(iter(runs.values()))['pflop']):.4f}"]) + ' |'
 
 
 def make_missing(path, args, kind, cases, train, test):
