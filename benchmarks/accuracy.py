@@ -64,7 +64,7 @@ def keep(new):
 def table(rows):
     """One line per recipe, data and way to compute: mean ± sd over its seeds.
 
-    Where a recipe's seeds were computed in several ways, a line over all of them follows, without seconds.
+    Where a recipe's seeds were computed in several ways, a line over all of them follows, without what differs.
     """
     def spread(values):
         sd = f' ± {100*statistics.stdev(values):.2f}' if len(values) > 1 else ''
@@ -72,10 +72,11 @@ def table(rows):
 
     def line(rs, seconds, *how):
         acc, six = ([float(r[k]) for r in rs] for k in ('test_acc', 'test_acc_six'))
-        flops, done = (int(rs[0][k])/1e15 for k in ('flops', 'flops_done'))
-        how = how or (f"{rs[0]['device']}, {rs[0]['threads']} threads", rs[0]['precision'], rs[0]['torch'])
-        cells = (rs[0]['recipe'], rs[0]['data'], len(rs), spread(acc), spread(six), seconds, f'{flops:.4f}',
-                 f'{done:.4f}', *how)
+        first, done = rs[0], {int(r['flops_done']) for r in rs}
+        threads = f"{first['threads']} thread" + 's'*(first['threads'] != '1')
+        how = how or (f"{first['device']}, {threads}", first['precision'], first['torch'])
+        cells = (first['recipe'], first['data'], len(rs), spread(acc), spread(six), seconds,
+                 f"{int(first['flops'])/1e15:.4f}", f'{done.pop()/1e15:.4f}' if len(done) == 1 else '–', *how)
         return f"| {' | '.join(map(str, cells))} |"
     yield ('| recipe | data | n | single view, % | six views, % | training, s | PFLOP | carried out '
            '| device | precision | torch |')
