@@ -164,7 +164,7 @@ def check_memory(device):
 
 def check_waits(device, steps=20):
     "Calls within a step for which the host waits for the GPU; a GPU is asked for the loss every 50 steps."
-    recipe = replace(get_recipe('speed94'), epochs=1, progressive_sizes=(), freeze=(), min_steps=0,
+    recipe = replace(get_recipe('speed94'), epochs=1, progressive_sizes=(), freeze=(), hardest=(), min_steps=0,
                      bs=500 if device.type == 'cuda' else 50)
     train, test = shapes_split(steps*recipe.bs, 64)
     learn = recipe.learner(recipe.dataloaders(train, test, device=device))
@@ -238,7 +238,9 @@ def train_recipe(recipe, train, test, seed, device):
     learn = recipe.learner(recipe.dataloaders(train, test, seed=seed, device=device), cbs=[clock])
     learn.fit()
     accs = learn.tta_accs(learn.dls.test)
-    return clock.seconds, accs['none'], accs['six'], recipe.flops(train), recipe.epochs*len(train)
+    on_all, share = recipe.hardest or (recipe.epochs, 1)
+    images = round(len(train)*(on_all + share*(recipe.epochs - on_all)))
+    return clock.seconds, accs['none'], accs['six'], recipe.flops(train), images
 
 
 def train_rival(recipe, train, test, seed, device, steps):
@@ -262,8 +264,8 @@ def measure(a, device, until):
     gpu = device.type == 'cuda'
     train, test = load_data() if gpu else shapes_split(400, 100)
     recipes = [get_recipe(name) for name in a.recipes]
-    if not gpu: recipes = [replace(r, epochs=2, bs=50, progressive_sizes=((1, 24),), freeze=(), min_steps=0)
-                           for r in recipes]
+    if not gpu: recipes = [replace(r, epochs=2, bs=50, progressive_sizes=((1, 24),), freeze=(), min_steps=0,
+                                   hardest=r.hardest and (1, r.hardest[1])) for r in recipes]
     steps = race.STEPS if gpu else 6
     runs = {'airbench94_muon': lambda seed: train_rival(recipes[0], train, test, seed, device, steps)}
     runs |= {r.name: partial(lambda r, seed: train_recipe(r, train, test, seed, device), r) for r in recipes}
@@ -271,8 +273,8 @@ def measure(a, device, until):
         few = train.subset(slice(0, 6000))
         for r in recipes:
             sizes = tuple((1, px) for _, px in r.progressive_sizes)
-            train_recipe(replace(r, epochs=len(sizes) + 1, progressive_sizes=sizes, freeze=(), min_steps=0), few, test,
-                         0, device)
+            train_recipe(replace(r, epochs=len(sizes) + 1, progressive_sizes=sizes, freeze=(), min_steps=0,
+                                 hardest=r.hardest and (2, r.hardest[1])), few, test, 0, device)
         train_rival(recipes[0], train, test, 0, device, 6)
     rows, longest = [], {}
     for seed in range(a.seeds):

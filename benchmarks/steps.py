@@ -35,7 +35,8 @@ CASES = (('resnet18', 128, 32), ('resnet18', 128, 24), ('speed94', 500, 32), ('s
 
 def measure(name, bs, size, ways, rounds, steps=2):
     "Seconds a step of each way, for each round; the first round warms up and is left out."
-    recipe = replace(get_recipe(name), bs=bs, progressive_sizes=((rounds + 1, size),), freeze=(), epochs=rounds + 1)
+    recipe = replace(get_recipe(name), bs=bs, progressive_sizes=((rounds + 1, size),), freeze=(), hardest=(),
+                     epochs=rounds + 1)
     dls = synth_dls(n=recipe.bs*steps, n_test=10, bs=recipe.bs, device=default_device(), preset='none')
     learners = {}
     for way in ways:
