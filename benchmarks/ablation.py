@@ -79,7 +79,8 @@ def table(rows):
         cells = [recipe, variant, str(len(runs))]
         for k in ('valid_acc', 'valid_acc_six'):
             accs, whole = ({s: 100*float(r[k]) for s,r in rs.items() if r[k]} for rs in (runs, by[recipe, 'as it is']))
-            cells += [cell([*accs.values()]), cell([a - whole[s] for s,a in accs.items() if s in whole], '+.2f')]
+            diffs = [a - whole[s] for s,a in accs.items() if s in whole and variant != 'as it is']
+            cells += [cell([*accs.values()]), cell(diffs, '+.2f')]
         yield '| ' + ' | '.join([*cells, f"{float(next(iter(runs.values()))['pflop']):.4f}"]) + ' |'
 
 

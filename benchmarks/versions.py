@@ -92,12 +92,13 @@ def main():
     lines = ['# Before and after', '', f'The library of commit {commits[0]} (before) and of {commits[1]} (now), '
              '`benchmarks/versions.py` says how. Loader: images a second. Overhead: per cent over the bare loop. cam: '
              'processor time over that of the floor.']
-    for name in a.benchmarks: lines += ['', *table(name, measure(a, name))]
-    lines += ['', f'n = {a.rounds} rounds in turns; one thread, processor time.', '',
-              f"`python benchmarks/versions.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, "
-              f'Python {platform.python_version()}, {platform.system()}, {processor()}.', '']
-    print('\n'.join(lines))
-    if a.out: a.out.write_text('\n'.join(lines), encoding='utf-8')
+    end = ['', f'n = {a.rounds} rounds in turns; one thread, processor time.', '',
+           f"`python benchmarks/versions.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, "
+           f'Python {platform.python_version()}, {platform.system()}, {processor()}.', '']
+    for name in a.benchmarks:
+        lines += ['', *table(name, measure(a, name))]
+        if a.out: a.out.write_text('\n'.join(lines + end), encoding='utf-8')  # what is there, should it be stopped
+    print('\n'.join(lines + end))
 
 
 if __name__ == '__main__': main()
