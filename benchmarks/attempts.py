@@ -109,16 +109,16 @@ def run(r, choose, split, seed, train, test):
 
 def table(rows, split):
     "One line per attempt, with the arithmetic on all training images."
-    yield '| recipe | attempt | n | single view, % | six views, % | PFLOP |'
-    yield '|---|---|---:|---:|---:|---:|'
+    yield '| recipe | attempt | precision | n | single view, % | six views, % | PFLOP |'
+    yield '|---|---|---|---:|---:|---:|---:|'
     by = {}
-    for r in rows: by.setdefault((r['recipe'], r['attempt']), []).append(r)
-    for (recipe, attempt), rs in by.items():
+    for r in rows: by.setdefault((r['recipe'], r['attempt'], r['precision']), []).append(r)
+    for how, rs in by.items():
         cells = []
         for k in (f'{split}_acc', f'{split}_acc_six'):
             accs = [100*float(r[k]) for r in rs]
             cells.append(f'{statistics.mean(accs):.2f}' + (f' ± {statistics.stdev(accs):.2f}' if len(accs) > 1 else ''))
-        yield f"| {recipe} | {attempt} | {len(rs)} | {' | '.join(cells)} | {float(rs[0]['pflop']):.4f} |"
+        yield f"| {' | '.join(how)} | {len(rs)} | {' | '.join(cells)} | {float(rs[0]['pflop']):.4f} |"
 
 
 HEAD = """Made by `python benchmarks/attempts.py RECIPE --seeds …`: 90 % of the training images are trained on, 10 % \
@@ -131,7 +131,8 @@ each, some before the library could choose images, by the same rule, but ranked 
 TESTED = """## On the test set
 
 Made by `python benchmarks/attempts.py RECIPE --only … --seeds … --test`: what did well above, trained on all training \
-images. Each run is in attempts_test.csv."""
+images. Each run is in attempts_test.csv. Those on all images in every epoch were made by accuracy.py, when that was the \
+recipe."""
 
 
 def main():

@@ -5,7 +5,7 @@
 
 Nothing here writes into the repository: what has to run nbdev does so in a copy.
 """
-import ast, contextlib, json, os, re, shutil, subprocess, sys, tempfile, zipfile
+import ast, contextlib, csv, json, os, re, shutil, statistics, subprocess, sys, tempfile, zipfile
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -96,8 +96,23 @@ def addresses(root):
     "Every address follows settings.ini; every page opens with its title alone, badge and install cell."
     return [f'{p.relative_to(root).as_posix()}: make addresses changes it' for p in openings.wanted(root)]
 
+def measured(root):
+    "Start of each recipe's row in README -> what benchmarks/results/accuracy.csv says of it."
+    with open(root/'benchmarks/results/accuracy.csv', encoding='utf-8') as f: rows = list(csv.DictReader(f))
+    def spread(runs, k):
+        accs = [100*float(r[k]) for r in runs]
+        return f'{statistics.mean(accs):.2f}' + (f' ± {statistics.stdev(accs):.2f}' if len(accs) > 1 else '') + ' %'
+    for name in dict.fromkeys(r['recipe'] for r in rows):
+        runs = [r for r in rows if r['recipe'] == name]
+        yield name, (runs[0]['epochs'], str(len(runs)), spread(runs, 'test_acc'), spread(runs, 'test_acc_six'),
+                     f"{int(runs[0]['flops'])/1e15:.3f} PFLOP")
+
 def results(root):
-    "The page of results shows benchmarks/results as it is."
+    "The page of results shows benchmarks/results as it is, and README's table is that of accuracy.csv."
+    for name, says in measured(root):
+        found = re.findall(rf'^\| `{name}` \|(.*)\|$', (root/'README.md').read_text(encoding='utf-8'), re.M)
+        for cells in ([c.strip() for c in row.split('|')] for row in found):
+            if (*cells[1:5], cells[-1]) != says: yield f'README: the row of {name} is not {says}, as in accuracy.csv'
     outs = [o for c in read(root/'nbs/30_results.ipynb')['cells'] for o in c.get('outputs', [])]
     shown = '\n'.join(''.join(o.get('data', {}).get('text/markdown', '')) for o in outs)
     for p in sorted((root/'benchmarks/results').glob('*.md')):
