@@ -140,7 +140,8 @@ def show_install()->str:  # lines `name value`, to print or to paste into an iss
     "Report the versions and the hardware that a result depends on."
     pkgs = 's9lib torch torchvision albumentations albucore opencv-python-headless numpy matplotlib'.split()
     dev = default_device()
-    cpu = f'{torch.get_num_threads()} threads, {platform.machine()}'
+    n = torch.get_num_threads()
+    cpu = f"{n} thread{'s'*(n != 1)}, {platform.machine()}"
     rows = [('python', platform.python_version()), ('system', platform.system())]
     rows += [(p, package_version(p)) for p in pkgs]
     rows.append(('device', f"{dev} ({torch.cuda.get_device_name() if dev.type == 'cuda' else cpu})"))

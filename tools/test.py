@@ -5,6 +5,7 @@ S9LIB_ settings but the device.
 """
 import multiprocessing, os, re, signal, subprocess, sys, tempfile, time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 import check, test_tools
@@ -67,7 +68,8 @@ def final(path, refuse='', **setting):
 
 def jobs():
     "Everything: (name, function, arguments); the longest first, so that none is left to run alone."
-    yield from ((f'final notebook {p.stem} on shapes', final, p) for p in FINAL)
+    quick = partial(final, S9LIB_RECIPE='smoke')  # what follows the training takes its time
+    yield from ((f'final notebook {p.stem} on shapes', quick, p) for p in FINAL)
     rest = [p for p in check.pages(ROOT) if p not in FINAL]
     yield from ((f'page {p.stem}', page, p) for p in sorted(rest, key=lambda p: -p.stat().st_size))
     for key, value in (('S9LIB_DATA', 'no/such/folder'), ('S9LIB_RECIPE', 'no-such-recipe')):

@@ -289,7 +289,7 @@ RECIPES = {r.name: r for r in (
            label_smoothing=.2, average_every=5, whiten=True),
 
     Recipe('smoke', 'one epoch at 16 px, to see that everything is in place',
-           arch='fastnet', epochs=1, bs=100,
+           arch='fastnet', model_args=dict(widths=(32, 64, 64)), epochs=1, bs=100,
            opt='muon', opt_args=dict(lr=.1, lr_head=.8, lr_bias=4.), sched=to_floor(.07),
            tfms='light', alt_flip=True, progressive_sizes=((1, 16),),
            label_smoothing=.2, average_every=5, whiten=True, min_steps=0),
