@@ -57,7 +57,7 @@ def attempts(name):
         'the hardest half from the sixth epoch on': (to(hardest=(5, .5)), None),
         '11 epochs, the hardest 60 % from the sixth on': (
             to(epochs=11, progressive_sizes=((2, 20), (3, 24), (3, 28)), hardest=(5, .6)), None)}
-    def lr(lr): return dict(opt_args=dict(lr=lr, lr_head=5*lr, lr_bias=30*lr))
+    def lr(lr, filters=None): return dict(opt_args=dict(lr=filters or lr, lr_head=5*lr, lr_bias=30*lr))
     shorter = dict(epochs=3, progressive_sizes=((1, 16), (.6, 20), (.8, 24)))
     even = ((1, 16), (1, 20), (1, 24))
     big = dict(bs=320, hardest=(2, .5), progressive_sizes=even, **lr(.18))
@@ -93,6 +93,26 @@ def attempts(name):
         'the same, rate 0.14': (to(**{**big, **lr(.14)}), None),
         'the same, labels smoothed by 0.15': (to(**{**big, 'label_smoothing': .15}), None),
         'the same, crop of 1 px': (to(**{**big, 'tfm_args': dict(pad=1)}), None),
+        'batches of 200, the hardest half from the third epoch on, filters at 0.07': (
+            to(bs=200, hardest=(2, .5), **lr(.14, .07)), None),
+        'batches of 200, the hardest half from the third epoch on, filters at 0.1': (
+            to(bs=200, hardest=(2, .5), **lr(.14, .1)), None),
+        'batches of 250, the hardest half from the third epoch on, filters at 0.08': (
+            to(bs=250, hardest=(2, .5), **lr(.16, .08)), None),
+        'batches of 250, the hardest 40 % from the third epoch on, filters at 0.08': (
+            to(bs=250, hardest=(2, .4), **lr(.16, .08)), None),
+        'batches of 200, the hardest 45 % from the third epoch on, filters at 0.07': (
+            to(bs=200, hardest=(2, .45), **lr(.14, .07)), None),
+        'batches of 250, filters at 0.08, half of the last epoch at 28 px': (
+            to(bs=250, hardest=(2, .5), **lr(.16, .08), progressive_sizes=(*even, (.5, 28))), None),
+        'batches of 250, filters at 0.08, biases at 1.6, head at 0.4': (
+            to(bs=250, hardest=(2, .5), opt_args=dict(lr=.08, lr_head=.4, lr_bias=1.6)), None),
+        'batches of 200, filters at 0.1, even sizes': (
+            to(bs=200, hardest=(2, .5), **lr(.14, .1), progressive_sizes=even), None),
+        'batches of 200, filters at 0.1, the first layer frozen from the start': (
+            to(bs=200, hardest=(2, .5), **lr(.14, .1), freeze=(('conv1', 0),)), None),
+        'batches of 200, filters at 0.1, even sizes, the first layer frozen from the start': (
+            to(bs=200, hardest=(2, .5), **lr(.14, .1), progressive_sizes=even, freeze=(('conv1', 0),)), None),
     }
 
 
@@ -124,7 +144,8 @@ def table(rows, split):
 HEAD = """Made by `python benchmarks/attempts.py RECIPE --seeds …`: 90 % of the training images are trained on, 10 % \
 held out; the test set is not read. Each run is in attempts.csv, with its precision. One run says little below half a \
 point; PFLOP are those of training on all images. The runs in bfloat16 were made on an Intel Xeon with AMX, one thread \
-each, some before the library could choose images, by the same rule, but ranked by the loss with smoothed labels. \
+each, some before the library could choose images, by the same rule, but ranked by the loss with smoothed labels; those \
+in float32 on one without AMX, one thread each. \
 `speed94` was all images in every epoch and became the hardest 72 % from the sixth on; of `speed87` none was taken."""
 
 

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 
 import accuracy
-from machine import processor
+from machine import processor, suffix
 from s9lib.core import atomic_path, default_device, set_seed
 from s9lib.data.cifar import load_data
 from s9lib.nets.fastnet import fastnet
@@ -137,7 +137,7 @@ def main():
                          accs.get('none'), accs.get('six')))
     amp = [f"S9LIB_AMP={os.environ['S9LIB_AMP']}"] if 'S9LIB_AMP' in os.environ else []
     text = '\n'.join([
-        f'# {recipe.name} against airbench94_muon', '',
+        f'# {recipe.name} against airbench94_muon{suffix(a.out)}', '',
         'All trained in turns in one process; `benchmarks/race.py` says what the rival is. '
         f'Ratio: the seconds of {recipe.name} over those of the line. '
         'PFLOP: as if every convolution were direct; carried out: what was really computed.', '',
