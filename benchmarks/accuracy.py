@@ -56,7 +56,8 @@ def keep(new):
             'time, arithmetic and machine. PFLOP: the arithmetic of training if every convolution is direct, as others '
             'count it; '
             "carried out: what the run really did, less where a recipe uses Winograd's method. Seeds 0 to 4 of speed94 "
-            'are runs of `benchmarks/attempts.py speed94 --test`, made while it was an attempt, seeds 5 and 6 are those of race.py.')
+            'are runs of `benchmarks/attempts.py speed94 --test`, made while it was an attempt, seeds 5 and 6 are those '
+            'of race.py.')
     text = '\n'.join([head, '', *table(rows), ''])
     with atomic_path(RESULTS/'accuracy.md') as tmp: tmp.write_text(text, encoding='utf-8')
     return text

@@ -22,7 +22,7 @@ os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
 
 import torch
 
-from machine import processor
+from machine import processor, suffix
 from s9lib.core import atomic_path, default_device, set_seed
 from s9lib.data.loader import synth_dls
 from s9lib.train.recipes import get_recipe
@@ -76,7 +76,7 @@ def main():
     cpu = f'{processor()}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads'
     hw = torch.cuda.get_device_name() if device.type == 'cuda' else cpu
     text = '\n'.join([
-        '# Ways to compute a step', '',
+        f'# Ways to compute a step{suffix(a.out)}', '',
         'Training steps of a recipe, in turns (`benchmarks/steps.py` says how): seconds against those of direct '
         f'convolutions in single precision, median and range of {a.rounds} rounds. The ratios are of the machine named '
         'below; another CPU may well lose.', '',

@@ -75,9 +75,9 @@ def main():
     rows = [r for r in rows if r['recipe'] == a.recipe and r['name'] in todo]
     rows.sort(key=lambda r: (a.ways.index(r['name']), int(r['seed'])))
     text = '\n'.join([
-        f'# {a.recipe} against itself{suffix(a.out)}', '', 'In turns, on all training images, the last epoch\'s weights on the test '
-        'set; `benchmarks/turns.py` says how. The ratio of seconds is to the first line, with the same seed; it depends '
-        'on the machine.', '', *table(rows), '',
+        f'# {a.recipe} against itself{suffix(a.out)}', '',
+        'In turns, on all training images, the last epoch\'s weights on the test set; `benchmarks/turns.py` says how. '
+        'The ratio of seconds is to the first line, with the same seed; it depends on the machine.', '', *table(rows), '',
         f"`python benchmarks/turns.py {' '.join(repr(x) if ' ' in x else x for x in sys.argv[1:])}`; torch "
         f'{torch.__version__}, Python {platform.python_version()}, {platform.system()}, {processor()}, '
         f'{torch.get_num_threads()} threads.', ''])

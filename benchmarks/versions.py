@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from machine import processor
+from machine import processor, suffix
 
 HERE = Path(__file__).parents[1]
 # arguments of one round; the column that counts; cells in front that name the row; whether more is better
@@ -89,7 +89,8 @@ def main():
     a = p.parse_args()
     commits = [subprocess.check_output(['git', 'rev-parse', '--short', 'HEAD'], cwd=d, text=True).strip()
                for d in (a.old, HERE)]
-    lines = ['# Before and after', '', f'The library of commit {commits[0]} (before) and of {commits[1]} (now), '
+    lines = [f'# Before and after{suffix(a.out)}', '',
+             f'The library of commit {commits[0]} (before) and of {commits[1]} (now), '
              '`benchmarks/versions.py` says how. Loader: images a second. Overhead: per cent over the bare loop. cam: '
              'processor time over that of the floor.']
     end = ['', f'n = {a.rounds} rounds in turns; one thread, processor time.', '',

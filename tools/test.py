@@ -68,7 +68,7 @@ def final(path, refuse='', **setting):
 
 def jobs():
     "Everything: (name, function, arguments); the longest first, so that none is left to run alone."
-    quick = partial(final, S9LIB_RECIPE='smoke')  # what follows the training takes its time
+    quick = partial(final, S9LIB_RECIPE='smoke')  # the recipe of the shapes learns on page 13_recipes
     yield from ((f'final notebook {p.stem} on shapes', quick, p) for p in FINAL)
     rest = [p for p in check.pages(ROOT) if p not in FINAL]
     yield from ((f'page {p.stem}', page, p) for p in sorted(rest, key=lambda p: -p.stat().st_size))
