@@ -112,6 +112,7 @@ def one_line(e):
     if isinstance(e, DeadKernelError):
         return 'DeadKernelError: the Python that ran the notebook died; out of memory is the usual reason'
     msg = ' '.join(ANSI.sub('', e.evalue).split())
+    msg = msg.replace("pass on_error='skip' to", "run .venv/bin/s9_train with --on-error skip to")  # no argument here
     return f'{e.ename}: ' + (re.sub(r'^([\'"])(.*)\1$', r'\2', msg) if e.ename == 'KeyError' else msg)
 
 def execute(nb, cwd):
