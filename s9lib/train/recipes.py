@@ -82,9 +82,10 @@ def whiten_first_layer(
     model:torch.nn.Module,  # its `conv1` is changed
     dls:DataLoaders,        # whose training images are read
 )->None:
-    "Whiten the first layer with up to 5,000 plain training images."
-    n = len(dls.train.data)
-    some = dls.train.data.subset(np.linspace(0, n - 1, min(n, 5000)).astype(int))
+    "Whiten the first layer with up to 5,000 plain training images, of large ones with fewer."
+    n, (h, w) = len(dls.train.data), dls.train.data.hw
+    fits = max(1, 5000*32*32*27//(h*w*model.conv1.weight[0].numel()))     # numbers in all patches: about a gigabyte
+    some = dls.train.data.subset(np.linspace(0, n - 1, min(n, 5000, fits)).astype(int))
     plain = Loader(some, valid_tfms(dls.mean, dls.std), bs=len(some), device=dls.device)
     whitening_(model.conv1, next(plain.batches())[0])
 
@@ -210,7 +211,11 @@ class Recipe:
         amp:bool|None=None, # mixed precision; None: `default_amp`, on a GPU yes
         **kwargs,           # for `Learner`: metrics, compile, strategy …; `loss_func` in place of the recipe's
     )->Learner:             # `learn.fit()` trains it as this recipe says
-        "Build model and learner."
+        "Build model and learner; with `mix` or balanced loaders it trains on all images, not the hardest, and says so."
+        if self.hardest and (kwargs.get('mix') or dls.train.balance):
+            warnings.warn(f"recipe {self.name}: with {'mix' if kwargs.get('mix') else 'balance'} there are no hardest "
+                          "images to choose, so this run trains on all of them to its end", stacklevel=2)
+            return replace(self, hardest=()).learner(dls, cbs, amp, **kwargs)
         steps = self.epochs*len(dls.train)
         if steps < min(100, self.min_steps):
             n = len(dls.train.data)
