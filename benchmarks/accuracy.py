@@ -3,6 +3,7 @@
     python benchmarks/accuracy.py fast --seeds 0 1 2
 
 The data are those of `load_data()` (S9LIB_DATA names others), the precision is that of the device (S9LIB_AMP=1: mixed).
+`--direct` leaves out Winograd's method, on CPUs that lose by it (steps.py tells).
 Each run lives in runs/ and goes on if it is interrupted. One row per run is kept in benchmarks/results/accuracy.csv,
 the table over seeds in benchmarks/results/accuracy.md.
 """
@@ -11,6 +12,7 @@ import csv
 import json
 import platform
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
 from machine import processor
@@ -24,9 +26,10 @@ from s9lib.train.resume import CheckpointCallback
 RESULTS = Path(__file__).parent/'results'
 
 
-def run(name, seed, train, test):
+def run(name, seed, train, test, direct=False):
     "Train one recipe with one seed, or take up where it stopped; its metrics."
     recipe = get_recipe(name)
+    if direct: recipe = replace(recipe, winograd=False)
     out = run_folder(recipe, train, seed)
     cbs = [ProgressCallback(), CSVLogger(out/'history.csv'), CheckpointCallback(out/'checkpoints')]
     learn = recipe.learner(recipe.dataloaders(train, test, seed=seed), cbs=cbs)
@@ -53,11 +56,10 @@ def keep(new):
         out.writeheader()
         out.writerows(rows)
     head = ('Made by `python benchmarks/accuracy.py RECIPE --seeds …`; every run is in accuracy.csv, with its seed, '
-            'time, arithmetic and machine. PFLOP: the arithmetic of training if every convolution is direct, as others '
-            'count it; '
-            "carried out: what the run really did, less where a recipe uses Winograd's method. Seeds 0 to 4 of speed94 "
-            'are runs of `benchmarks/attempts.py speed94 --test`, made while it was an attempt, seeds 5 and 6 are those '
-            'of race.py.')
+            'time, arithmetic and machine. Seconds of several machines have no mean. PFLOP: the arithmetic of training if '
+            'every convolution is direct, as others count it; carried out: what the run really did, less where a recipe '
+            "uses Winograd's method. Seeds 0 to 4 of speed94 are runs of `benchmarks/attempts.py speed94 --test`, made "
+            'while it was an attempt, seeds 5 to 7 are those of race.py.')
     text = '\n'.join([head, '', *table(rows), ''])
     with atomic_path(RESULTS/'accuracy.md') as tmp: tmp.write_text(text, encoding='utf-8')
     return text
@@ -67,6 +69,7 @@ def table(rows):
     """One line per recipe, data and way to compute: mean ± sd over its seeds.
 
     Where a recipe's seeds were computed in several ways, a line over all of them follows, without what differs.
+    Seconds are given where all that were taken are of one machine.
     """
     def spread(values):
         sd = f' ± {100*statistics.stdev(values):.2f}' if len(values) > 1 else ''
@@ -89,8 +92,9 @@ def table(rows):
         ways.setdefault((r['recipe'], r['data']), {}).setdefault(way, []).append(r)
     for groups in ways.values():
         for rs in groups.values():
-            seconds = [float(r['train_seconds']) for r in rs if r['train_seconds']]
-            yield line(rs, f'{statistics.mean(seconds):.0f}' if seconds else '–')
+            timed = [r for r in rs if r['train_seconds']]
+            mean = statistics.mean([float(r['train_seconds']) for r in timed] or [0])
+            yield line(rs, f'{mean:.0f}' if len({r['machine'] for r in timed}) == 1 else '–')
         if len(groups) > 1: yield line(sum(groups.values(), []), '–', 'all of these', '–', '–')
 
 
@@ -99,12 +103,13 @@ def main():
     p.add_argument('recipes', nargs='+', choices=list(RECIPES), metavar='recipe', help=', '.join(RECIPES))
     p.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run for each')
     p.add_argument('--busy', action='store_true', help='the machine does other things too: keep no seconds')
+    p.add_argument('--direct', action='store_true', help="compute every convolution directly, none by Winograd's method")
     args = p.parse_args()
     train, test = load_data()
     for name in args.recipes:
         for seed in args.seeds:
             print(f'{name}, seed {seed}, {default_device()}')
-            metrics = run(name, seed, train, test)
+            metrics = run(name, seed, train, test, args.direct)
             text = keep({**metrics, 'train_seconds': ''} if args.busy else metrics)
     print(text)
 

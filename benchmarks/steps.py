@@ -15,6 +15,7 @@ import shlex
 import statistics
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def measure(name, bs, size, ways, rounds, steps=2):
 
 
 def main():
+    warnings.filterwarnings('ignore', 'this run has .* steps, too few to learn from')  # only their time is of interest
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument('--rounds', type=int, default=5)
     args.add_argument('--ways', nargs='+', default=list(WAYS)[1:], choices=list(WAYS)[1:],

@@ -65,8 +65,8 @@ def default_amp(
 def has_fast_bfloat16(
     cpuinfo:str='/proc/cpuinfo',  # where Linux describes the CPU; elsewhere nothing is known
 )->bool:
-    "Tell whether this CPU has AMX for bfloat16."
-    try: return 'amx_bf16' in Path(cpuinfo).read_text().split()
+    "Tell whether this CPU multiplies bfloat16 natively: AMX, or AVX-512 with bfloat16."
+    try: return not {'amx_bf16', 'avx512_bf16'}.isdisjoint(Path(cpuinfo).read_text().split())
     except OSError: return False
 
 # %% ../nbs/00_core.ipynb #6b52ab81

@@ -357,7 +357,7 @@ def choose_recipe(
     r = get_recipe(name)
     print(f'recipe {r.name}: {r.about} ({why})')
     if device.type == 'cpu' and 'S9LIB_AMP' not in os.environ and has_fast_bfloat16():
-        print('this CPU is 1.7 to 3 times as fast in mixed precision: S9LIB_AMP=1')
+        print('this CPU is 1.2 to 3 times as fast in mixed precision: S9LIB_AMP=1')
     fitted = r.for_data(len(train), train.hw)
     if fitted.side != r.side:
         print(f"recipe {r.name}: sizes and padding are scaled from {r.side} px to the {fitted.side} px of these images"
