@@ -267,7 +267,7 @@ def train_run(
         learn.cbs += [ProgressCallback(), CSVLogger(out/'history.csv'),
                       CheckpointCallback(out/'checkpoints', force=force), SaveModelCallback(out/'model.safetensors')]
         if tensorboard: learn.cbs.append(TensorBoardCallback(out/'tensorboard', figures=error_figures))
-        print(f'{about}, on {device}; the run is kept in {out}', flush=True)
+        print(f'{about}; on {device}, the run is kept in {out}', flush=True)
         fit()
     learn.strategy = SingleProcess()  # the others are gone
     if strategy.is_main and not _finished(out): _write_results(learn, out, options)

@@ -114,8 +114,11 @@ def config_diff(
 )->str:          # empty if nothing differs
     "Say in what two runs differ; a missing option is off. Of a description of before only what it says is compared."
     if 'format' in here and 'format' not in there: here = {k: v for k, v in here.items() if k in there}
-    return '; '.join(f"{k} is {here.get(k, 'off')!r} here and {there.get(k, 'off')!r} there"
-                     for k in dict.fromkeys([*here, *there]) if here.get(k, 'off') != there.get(k, 'off'))
+    def words(k, a, b):
+        keep = f" (S9LIB_AMP={int(a == 'float32')} keeps that)" if k == 'precision' and 'float32' in (a, b) else ''
+        return f'{k} is {a!r} here and {b!r} there{keep}'
+    diff = {k: (here.get(k, 'off'), there.get(k, 'off')) for k in dict.fromkeys([*here, *there])}
+    return '; '.join(words(k, a, b) for k,(a, b) in diff.items() if a != b)
 
 # %% ../../nbs/train/06_state.ipynb #705e4d6c
 def name_split(
