@@ -68,7 +68,7 @@ def keep(new):
 def table(rows):
     """One line per recipe, data and way to compute: mean ± sd over its seeds.
 
-    Where a recipe's seeds were computed in several ways, a line over all of them follows, without what differs.
+    Where a recipe's seeds were computed in several ways, each in one, a line over all follows, without what differs.
     Seconds are given where all that were taken are of one machine.
     """
     def spread(values):
@@ -95,7 +95,9 @@ def table(rows):
             timed = [r for r in rs if r['train_seconds']]
             mean = statistics.mean([float(r['train_seconds']) for r in timed] or [0])
             yield line(rs, f'{mean:.0f}' if len({r['machine'] for r in timed}) == 1 else '–')
-        if len(groups) > 1: yield line(sum(groups.values(), []), '–', 'all of these', '–', '–')
+        runs = sum(groups.values(), [])
+        once = len({r['seed'] for r in runs}) == len(runs)
+        if len(groups) > 1 and once: yield line(runs, '–', 'all of these', '–', '–')
 
 
 def main():

@@ -162,8 +162,8 @@ Made by `python benchmarks/attempts.py RECIPE --only … --seeds … --test`: wh
 images. Each run is in attempts_test.csv. Those on all images in every epoch were made by accuracy.py, when that was the \
 recipe; those of `resnet18` too, with the recipe changed for the two attempts. These are by what others report and were \
 tried on no images held out, the second when the figures of the first were known; two seeds, one thread each on an AMD EPYC. \
-Neither was taken: they miss 94.5 and 95 % as the recipe does. At the same precision the first gains in a single view, not \
-with six, with a fifth less arithmetic; the second, with two fifths more than the first, is no better than it."""
+Neither was taken: they miss 94.5 and 95 % as the recipe does in that precision. Beside it the first gains in a single view, \
+not with six, with a fifth less arithmetic; the second, with two fifths more than the first, is no better than it."""
 
 
 def main():

@@ -6,6 +6,7 @@
 Nothing here writes into the repository: what has to run nbdev does so in a copy.
 """
 import ast, contextlib, csv, json, os, re, shutil, statistics, subprocess, sys, tempfile, zipfile
+from collections import Counter
 from importlib.util import resolve_name
 from pathlib import Path
 
@@ -97,20 +98,28 @@ def addresses(root):
     return [f'{p.relative_to(root).as_posix()}: make addresses changes it' for p in openings.wanted(root)]
 
 def measured(root):
-    "Start of each recipe's row in README -> what benchmarks/results/accuracy.csv says of it."
+    """Start of each recipe's row in README -> what benchmarks/results/accuracy.csv says of it.
+
+    A recipe that was trained in two precisions with the same seed has a row for each.
+    """
     with open(root/'benchmarks/results/accuracy.csv', encoding='utf-8') as f: rows = list(csv.DictReader(f))
     def spread(runs, k):
         accs = [100*float(r[k]) for r in runs]
         return f'{statistics.mean(accs):.2f}' + (f' ± {statistics.stdev(accs):.2f}' if len(accs) > 1 else '') + ' %'
-    for name in dict.fromkeys(r['recipe'] for r in rows):
-        runs = [r for r in rows if r['recipe'] == name]
+    seeds = Counter((r['recipe'], r['seed']) for r in rows)
+    twice = {recipe for (recipe, _), n in seeds.items() if n > 1}
+    groups = {}
+    for r in rows:
+        mixed = r['recipe'] in twice and r['precision'] != 'float32'
+        groups.setdefault(f"`{r['recipe']}`" + ', mixed precision'*mixed, []).append(r)
+    for name, runs in groups.items():
         yield name, (runs[0]['epochs'], str(len(runs)), spread(runs, 'test_acc'), spread(runs, 'test_acc_six'),
                      f"{int(runs[0]['flops'])/1e15:.3f} PFLOP")
 
 def results(root):
     "The page of results shows benchmarks/results as it is, and README's table is that of accuracy.csv."
     for name, says in measured(root):
-        found = re.findall(rf'^\| `{name}` \|(.*)\|$', (root/'README.md').read_text(encoding='utf-8'), re.M)
+        found = re.findall(rf'^\| {name} \|(.*)\|$', (root/'README.md').read_text(encoding='utf-8'), re.M)
         for cells in ([c.strip() for c in row.split('|')] for row in found):
             if (*cells[1:5], cells[-1]) != says: yield f'README: the row of {name} is not {says}, as in accuracy.csv'
     outs = [o for c in read(root/'nbs/30_results.ipynb')['cells'] for o in c.get('outputs', [])]
