@@ -56,10 +56,10 @@ def keep(new):
         out.writeheader()
         out.writerows(rows)
     head = ('Made by `python benchmarks/accuracy.py RECIPE --seeds …`; every run is in accuracy.csv, with its seed, '
-            'time, arithmetic and machine. Seconds of several machines have no mean. PFLOP: the arithmetic of training if '
-            'every convolution is direct, as others count it; carried out: what the run really did, less where a recipe '
-            "uses Winograd's method. Seeds 0 to 4 of speed94 are runs of `benchmarks/attempts.py speed94 --test`, made "
-            'while it was an attempt, seeds 5 to 7 are those of race.py.')
+            'time, arithmetic and machine. Seconds of several machines have no mean. PFLOP: the arithmetic of training '
+            'if every convolution is direct, as others count it; carried out: what the run really did, less where a '
+            "recipe uses Winograd's method. Seeds 0 to 4 of speed94 are runs of `benchmarks/attempts.py speed94 --test`, "
+            'made while it was an attempt, seeds 5 to 7 are those of race.py.')
     text = '\n'.join([head, '', *table(rows), ''])
     with atomic_path(RESULTS/'accuracy.md') as tmp: tmp.write_text(text, encoding='utf-8')
     return text
@@ -105,7 +105,7 @@ def main():
     p.add_argument('recipes', nargs='+', choices=list(RECIPES), metavar='recipe', help=', '.join(RECIPES))
     p.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run for each')
     p.add_argument('--busy', action='store_true', help='the machine does other things too: keep no seconds')
-    p.add_argument('--direct', action='store_true', help="compute every convolution directly, none by Winograd's method")
+    p.add_argument('--direct', action='store_true', help="no convolution by Winograd's method")
     args = p.parse_args()
     train, test = load_data()
     for name in args.recipes:
