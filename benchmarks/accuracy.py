@@ -3,7 +3,7 @@
     python benchmarks/accuracy.py fast --seeds 0 1 2
 
 The data are those of `load_data()` (S9LIB_DATA names others), the precision is that of the device (S9LIB_AMP=1: mixed).
-`--direct` leaves out Winograd's method, on CPUs that lose by it (steps.py tells).
+S9LIB_WINOGRAD=0 leaves out Winograd's method, on CPUs that lose by it (steps.py tells).
 Each run lives in runs/ and goes on if it is interrupted. One row per run is kept in benchmarks/results/accuracy.csv,
 the table over seeds in benchmarks/results/accuracy.md.
 """
@@ -12,7 +12,6 @@ import csv
 import json
 import platform
 import statistics
-from dataclasses import replace
 from pathlib import Path
 
 from machine import processor
@@ -26,10 +25,9 @@ from s9lib.train.resume import CheckpointCallback
 RESULTS = Path(__file__).parent/'results'
 
 
-def run(name, seed, train, test, direct=False):
+def run(name, seed, train, test):
     "Train one recipe with one seed, or take up where it stopped; its metrics."
     recipe = get_recipe(name)
-    if direct: recipe = replace(recipe, winograd=False)
     out = run_folder(recipe, train, seed)
     cbs = [ProgressCallback(), CSVLogger(out/'history.csv'), CheckpointCallback(out/'checkpoints')]
     learn = recipe.learner(recipe.dataloaders(train, test, seed=seed), cbs=cbs)
@@ -105,13 +103,12 @@ def main():
     p.add_argument('recipes', nargs='+', choices=list(RECIPES), metavar='recipe', help=', '.join(RECIPES))
     p.add_argument('--seeds', nargs='+', type=int, default=[0], help='one run for each')
     p.add_argument('--busy', action='store_true', help='the machine does other things too: keep no seconds')
-    p.add_argument('--direct', action='store_true', help="no convolution by Winograd's method")
     args = p.parse_args()
     train, test = load_data()
     for name in args.recipes:
         for seed in args.seeds:
             print(f'{name}, seed {seed}, {default_device()}')
-            metrics = run(name, seed, train, test, args.direct)
+            metrics = run(name, seed, train, test)
             text = keep({**metrics, 'train_seconds': ''} if args.busy else metrics)
     print(text)
 

@@ -119,6 +119,12 @@ def attempts(name):
             to(bs=200, hardest=(2, .5), **lr(.14, .1), freeze=(('conv1', 0),)), None),
         'batches of 200, filters at 0.1, even sizes, the first layer frozen from the start': (
             to(bs=200, hardest=(2, .5), **lr(.14, .1), progressive_sizes=even, freeze=(('conv1', 0),)), None),
+        'batches of 160, the hardest 60 % from the third epoch on, filters at 0.1': (
+            to(bs=160, hardest=(2, .6), **lr(.13, .1)), None),
+        'batches of 200, the hardest 60 % from the third epoch on, filters at 0.1': (
+            to(bs=200, hardest=(2, .6), **lr(.14, .1)), None),
+        'batches of 200, the hardest 70 % from the third epoch on, filters at 0.1': (
+            to(bs=200, hardest=(2, .7), **lr(.14, .1)), None),
     }
 
 

@@ -135,7 +135,7 @@ def main():
         seconds = race.theirs[name]*STEPS/a.steps
         rows.append(line('airbench94_muon', name, 8, seconds, race.ours/seconds, rival_flops(), rival_flops(),
                          accs.get('none'), accs.get('six')))
-    amp = [f"S9LIB_AMP={os.environ['S9LIB_AMP']}"] if 'S9LIB_AMP' in os.environ else []
+    ways = [f'{k}={os.environ[k]}' for k in ('S9LIB_AMP', 'S9LIB_WINOGRAD') if k in os.environ]
     text = '\n'.join([
         f'# {recipe.name} against airbench94_muon{suffix(a.out)}', '',
         'All trained in turns in one process; `benchmarks/race.py` says what the rival is. '
@@ -144,7 +144,7 @@ def main():
         '| recipe | precision | epochs | training, s | ratio | PFLOP | carried out | single view, % | six views, % |',
         '|---|---|---:|---:|---:|---:|---:|---:|---:|', *rows, '',
         f'Steps of each rival that were run and timed: {a.steps} of {STEPS}.', '',
-        f"`{' '.join([*amp, 'python benchmarks/race.py', *sys.argv[1:]])}`; torch {torch.__version__}, "
+        f"`{' '.join([*ways, 'python benchmarks/race.py', *sys.argv[1:]])}`; torch {torch.__version__}, "
         f'Python {platform.python_version()}, {platform.system()}, {processor()}, {default_device()}, '
         f'{torch.get_num_threads()} threads.', ''])
     print(text)

@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault('NO_ALBUMENTATIONS_UPDATE', '1')
+os.environ['S9LIB_WINOGRAD'] = '1'  # the ways below decide, not the environment
 
 import torch
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..core import default_device, has_fast_bfloat16, set_seed
+from ..core import default_device, default_winograd, has_fast_bfloat16, set_seed
 from ..data.loader import DataLoaders, Loader
 from ..data.transforms import pixel_options, valid_tfms
 from ..metrics import count_confusions, metrics_summary, multi_label_metrics, top_k_accuracy
@@ -212,6 +212,8 @@ class Recipe:
         **kwargs,           # for `Learner`: metrics, compile, strategy …; `loss_func` in place of the recipe's
     )->Learner:             # `learn.fit()` trains it as this recipe says
         "Build model and learner; with `mix` or balanced loaders it trains on all images, not the hardest, and says so."
+        if self.winograd and not default_winograd():
+            return replace(self, winograd=False).learner(dls, cbs, amp, **kwargs)
         if self.hardest and (kwargs.get('mix') or dls.train.balance):
             warnings.warn(f"recipe {self.name}: with {'mix' if kwargs.get('mix') else 'balance'} there are no hardest "
                           "images to choose, so this run trains on all of them to its end", stacklevel=2)

@@ -115,8 +115,10 @@ def config_diff(
     "Say in what two runs differ; a missing option is off. Of a description of before only what it says is compared."
     if 'format' in here and 'format' not in there: here = {k: v for k, v in here.items() if k in there}
     def words(k, a, b):
-        "What differs, and how a run keeps to the precision it began with."
-        keep = f" (S9LIB_AMP={int(a == 'float32')} keeps that)" if k == 'precision' and 'float32' in (a, b) else ''
+        "What differs, and by which variable a run keeps to what it began with."
+        keep = ''
+        if k == 'precision' and 'float32' in (a, b): keep = f" (S9LIB_AMP={int(a == 'float32')} keeps that)"
+        if k == 'recipe winograd' and {a, b} == {True, False}: keep = f' (S9LIB_WINOGRAD={int(b)} keeps that)'
         return f'{k} is {a!r} here and {b!r} there{keep}'
     diff = {k: (here.get(k, 'off'), there.get(k, 'off')) for k in dict.fromkeys([*here, *there])}
     return '; '.join(words(k, a, b) for k,(a, b) in diff.items() if a != b)
