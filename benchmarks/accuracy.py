@@ -57,7 +57,7 @@ def keep(new):
             'time, arithmetic and machine. Seconds of several machines have no mean. PFLOP: the arithmetic of training '
             'if every convolution is direct, as others count it; carried out: what the run really did, less where a '
             "recipe uses Winograd's method. Seeds 0 to 4 of speed94 are runs of `benchmarks/attempts.py speed94 --test`, "
-            'made while it was an attempt, seeds 5 to 7 are those of race.py.')
+            'made while it was an attempt, the others are those of race.py; those of speed87 are of turns.py, the same.')
     text = '\n'.join([head, '', *table(rows), ''])
     with atomic_path(RESULTS/'accuracy.md') as tmp: tmp.write_text(text, encoding='utf-8')
     return text

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from machine import processor
@@ -33,7 +34,7 @@ def child(recipe, seconds, first):
     import torch
     from s9lib.data.loader import synth_dls
     from s9lib.train.recipes import get_recipe
-    r = get_recipe(recipe)
+    r = replace(get_recipe(recipe), bs=125, hardest=())
     dls = synth_dls(n=8*r.bs, n_test=10, bs=r.bs, device='cpu', preset='none')
     learn = r.learner(dls)
     learn._setup(1000, None, lambda step, n_steps: .1)
@@ -93,8 +94,8 @@ def main():
         rows.append(f"| {s} | {' | '.join(cells)} |")
     text = '\n'.join([
         '# How threads wait', '',
-        f'Images a second of training steps of `{a.recipe}`, without other work and with {a.load} other processes that '
-        'only count; `benchmarks/busy.py` says how.', '',
+        f'Images a second of training steps of `{a.recipe}` in batches of 125, without other work and with {a.load} other '
+        'processes that only count; `benchmarks/busy.py` says how.', '',
         f'| setting | idle, images/s | ratio | load {a.load}, images/s | ratio |', '|---|---:|---:|---:|---:|', *rows,
         '', f'n = {a.rounds} rounds, settings in turns.', '',
         f"`python benchmarks/busy.py {' '.join(sys.argv[1:])}`; Python {platform.python_version()}, "
