@@ -155,14 +155,14 @@ def table(rows, split):
 
 
 HEAD = """Made by `python benchmarks/attempts.py RECIPE --seeds …`: 90 % of the training images are trained on, 10 % \
-held out; the test set is not read. Each run is in attempts.csv, with its precision. One run says little below half a \
-point; PFLOP are those of training on all images. The runs in bfloat16 were made on an Intel Xeon with AMX, one thread \
-each, some before the library could choose images, by the same rule, but ranked by the loss with smoothed labels; \
-those in float32 on one without AMX, one thread each; those of `speed87` as it is and on the hardest 60 % on an AMD EPYC \
-(Zen 5), two threads. Where the filters have a rate of their own, the hardest half is chosen \
-from the third epoch on, unless the name says another share. \
-`speed94` was all images in every epoch and became the hardest 72 % from the sixth on; `speed87` was all images in batches of 125 and became batches of 200, from the third epoch on the \
-hardest 70 %, filters at 0.1."""
+held out; the test set is not read. Each run is in attempts.csv, with its precision. One run says little below half \
+a point; PFLOP are those of training on all images. The runs in bfloat16 were made on an Intel Xeon with AMX, one \
+thread each, some before the library could choose images, by the same rule, but ranked by the loss with smoothed \
+labels; those in float32 on one without AMX, one thread each; those of `speed87` as it is and on the hardest 60 % on \
+an AMD EPYC (Zen 5), two threads. Where the filters have a rate of their own, the hardest half is chosen from the \
+third epoch on, unless the name says another share. `speed94` was all images in every epoch and became the hardest \
+72 % from the sixth on; `speed87` was all images in batches of 125 and became batches of 200, from the third epoch \
+on the hardest 70 %, filters at 0.1."""
 
 
 TESTED = """## On the test set
