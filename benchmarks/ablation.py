@@ -110,8 +110,8 @@ def main():
     head = ('Made by `python benchmarks/ablation.py`: 90 % of the training images are trained on, 10 % held out; the '
             'test set is not read. Each run is in ablation.csv, with its precision. The difference is to the recipe as '
             'it is with the same seed; one below its standard deviation says nothing. All variants train on all images; '
-            'those of speed87 in batches of 125 with filters at 0.12, as it was; what the choice of the hardest is worth '
-            'stands in attempts.md.')
+            'those of speed87 are of the recipe before it chose any, with filters at 0.12; what the choice is worth stands '
+            'in attempts.md.')
     text = '\n'.join(['# What each part of a recipe is worth', '', head, '', *table(rows), ''])
     with atomic_path(RESULTS/'ablation.md') as tmp: tmp.write_text(text, encoding='utf-8')
     print(text)
