@@ -3,8 +3,8 @@
     python benchmarks/ablation.py speed87 --seeds 0 1 [--only averaged whitened]
 
 The last tenth of the training set, split per class and by seed, takes the place of the test set, which is not read.
-One row per run is kept in benchmarks/results/ablation.csv; a run that is there is not made again. The table over
-seeds is in ablation.md. The precision is that of the device (S9LIB_AMP=1: mixed).
+One row per run is kept in benchmarks/results/ablation.csv; a run that is there in the same precision is not made again.
+The table over seeds is in ablation.md. The precision is that of the device (S9LIB_AMP=1: mixed).
 """
 import argparse
 import csv
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import torch
 
-from s9lib.core import atomic_path
+from s9lib.core import atomic_path, default_amp, default_device
 from s9lib.data.cifar import load_data
+from s9lib.train.evaluator import amp_dtype
 from s9lib.train.history import ProgressCallback
 from s9lib.train.recipes import get_recipe
 
@@ -67,29 +68,39 @@ def keep(rows, path):
 
 
 def table(rows):
-    "One line per variant: mean ± sd, and the difference to the recipe over the seeds that both have."
+    "One line per variant and precision: mean ± sd, and the difference to the recipe over the seeds that both have."
     by = {}
-    for r in rows: by.setdefault((r['recipe'], r['variant']), {})[r['seed']] = r
+    for r in rows: by.setdefault((r['recipe'], r['variant'], r['precision']), {})[r['seed']] = r
     def cell(values, form='.2f'):
         if not values: return '-'
         return f'{statistics.mean(values):{form}}' + (f' ± {statistics.stdev(values):.2f}' if len(values) > 1 else '')
-    yield '| recipe | variant | n | held out, % | difference | six views, % | difference | PFLOP |'
-    yield '|---|---|---:|---:|---:|---:|---:|---:|'
-    for (recipe, variant), runs in by.items():
-        cells = [recipe, variant, str(len(runs))]
+    yield '| recipe | variant | precision | n | held out, % | difference | six views, % | difference | PFLOP |'
+    yield '|---|---|---|---:|---:|---:|---:|---:|---:|'
+    for (recipe, variant, precision), runs in by.items():
+        cells, whole_runs = [recipe, variant, precision, str(len(runs))], by.get((recipe, 'as it is', precision), {})
         for k in ('valid_acc', 'valid_acc_six'):
-            accs, whole = ({s: 100*float(r[k]) for s,r in rs.items() if r[k]} for rs in (runs, by[recipe, 'as it is']))
+            accs, whole = ({s: 100*float(r[k]) for s,r in rs.items() if r[k]} for rs in (runs, whole_runs))
             diffs = [a - whole[s] for s,a in accs.items() if s in whole and variant != 'as it is']
             cells += [cell([*accs.values()]), cell(diffs, '+.2f')]
         yield '| ' + ' | '.join([*cells, f"{float(next(iter(runs.values()))['pflop']):.4f}"]) + ' |'
 
 
-def make_missing(path, args, kind, cases, train, test):
-    "Make the runs that the file lacks, each kept at once; `cases`: name -> function of (seed, train, test). All rows."
+def default_precision():
+    "Name of the number format in which a recipe trains here, as `Evaluator.precision` gives it."
+    device = default_device()
+    return str(amp_dtype(device) if default_amp(device) else torch.float32).removeprefix('torch.')
+
+
+def make_missing(path, args, kind, cases, train, test, precision=None):
+    """Make the runs that the file lacks, each kept at once; `cases`: name -> function of (seed, train, test). All rows.
+
+    A run in another than `precision` is another run; None: the name of the case says which it has.
+    """
     rows = list(csv.DictReader(open(path))) if path.exists() else []
+    def same(o, *how): return (o['recipe'], o[kind], o['seed'], precision and o['precision']) == how
     for seed in args.seeds:
         for name, make in cases.items():
-            known = any((o['recipe'], o[kind], o['seed']) == (args.recipe, name, str(seed)) for o in rows)
+            known = any(same(o, args.recipe, name, str(seed), precision) for o in rows)
             if known or not any(word in name for word in args.only): continue
             print(f'{name}, seed {seed}', flush=True)
             rows.append({'recipe': args.recipe, kind: name, 'seed': str(seed), **make(seed, train, test)})
@@ -106,7 +117,7 @@ def main():
     recipe = get_recipe(args.recipe)
     if recipe.hardest: args.recipe += ', all images'
     cases = {name: partial(run, r) for name, r in variants(replace(recipe, hardest=())).items()}
-    rows = make_missing(RESULTS/'ablation.csv', args, 'variant', cases, *load_data())
+    rows = make_missing(RESULTS/'ablation.csv', args, 'variant', cases, *load_data(), default_precision())
     head = ('Made by `python benchmarks/ablation.py`: 90 % of the training images are trained on, 10 % held out; the '
             'test set is not read. Each run is in ablation.csv, with its precision. The difference is to the recipe as '
             'it is with the same seed; one below its standard deviation says nothing. All variants train on all images; '

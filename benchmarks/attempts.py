@@ -5,25 +5,30 @@
 Each attempt is the recipe with something changed. The last tenth of the training set, split per class and by seed,
 takes the place of the test set, which is not read. With `--test`, an attempt that did well there is trained on the
 whole training set and scored on the test set, which chooses nothing: it says whether the attempt may be taken. One row
-per run is kept in benchmarks/results/attempts.csv or attempts_test.csv; a run that is there is not made again; the
-tables are in attempts.md. The precision is that of the device (S9LIB_AMP=1: mixed). `at_random` and `half_and_half`
-choose images in another way than `hardest` does, to see what the choice is worth.
+per run is kept in benchmarks/results/attempts.csv or attempts_test.csv; a run that is there in the same precision is
+not made again, one that was interrupted goes on from its checkpoints in runs/; the tables are in attempts.md. The
+precision is that of the device (S9LIB_AMP=1: mixed). `at_random` and `half_and_half` choose images in another way than
+`hardest` does, to see what the choice is worth.
 """
 import argparse
 import csv
+import shutil
 import statistics
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import torch
 
-from ablation import make_missing, RESULTS
+from ablation import default_precision, make_missing, RESULTS
 from s9lib.core import atomic_path, keyed_rng
 from s9lib.data.cifar import load_data
 from s9lib.train.history import ProgressCallback
 from s9lib.train.learner import n_hardest, pick_hardest
 from s9lib.train.recipes import get_recipe
+from s9lib.train.resume import CheckpointCallback
 
 
 def at_random(learn, idx):
@@ -129,13 +134,18 @@ def attempts(name):
     }
 
 
-def run(r, choose, split, seed, train, test):
-    "Train once; what belongs in the row of the run. `split`: where it is scored, 'valid' for images held out, or 'test'."
+def run(name, r, choose, split, seed, train, test):
+    """Train the attempt `name` once, or take up where it stopped; what belongs in the row of the run.
+
+    `split`: where it is scored, 'valid' for images held out, or 'test'.
+    """
     dls = r.dataloaders(train, test, seed=seed, valid_pct=.1*(split == 'valid'))
-    learn = r.learner(dls, cbs=[ProgressCallback(bar=False)])
+    folder = Path('runs')/f'{r.name}-{split}-{default_precision()}-{seed}-{crc32(name.encode()):08x}'
+    learn = r.learner(dls, cbs=[ProgressCallback(bar=False), CheckpointCallback(folder)])
     if choose: learn.hard_images = lambda idx: choose(learn, idx) if learn.is_choosing else idx
     learn.fit()
     accs = learn.tta_accs(getattr(dls, split))
+    shutil.rmtree(folder)
     return {f'{split}_acc': accs['none'], f'{split}_acc_six': accs['six'], 'pflop': r.flops(train)/1e15,
             'precision': learn.precision, 'threads': torch.get_num_threads(), 'torch': torch.__version__}
 
@@ -183,9 +193,9 @@ def main():
     p.add_argument('--test', action='store_true', help='train on all training images, score on the test set')
     args = p.parse_args()
     split = 'test' if args.test else 'valid'
-    cases = {name: partial(run, r, choose, split) for name, (r, choose) in attempts(args.recipe).items()}
+    cases = {name: partial(run, name, r, choose, split) for name, (r, choose) in attempts(args.recipe).items()}
     files = {'valid': RESULTS/'attempts.csv', 'test': RESULTS/'attempts_test.csv'}
-    make_missing(files[split], args, 'attempt', cases, *load_data())
+    make_missing(files[split], args, 'attempt', cases, *load_data(), default_precision())
     held, tested = ([*table(csv.DictReader(open(files[s])), s)] for s in files)
     text = '\n'.join(['# Attempts at less arithmetic', '', HEAD, '', *held, '', TESTED, '', *tested, ''])
     with atomic_path(RESULTS/'attempts.md') as tmp: tmp.write_text(text, encoding='utf-8')
