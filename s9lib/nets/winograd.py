@@ -52,7 +52,7 @@ def _transform(s, x):
     return (s @ (s @ x.reshape(q, -1)).view(p, q, -1)).view(p*p, -1)
 
 # %% ../../nbs/nets/05_winograd.ipynb #01018bab
-_CACHE = 4 << 20  # bytes of transformed tiles that are worked on at once
+_CACHE = 8 << 20  # bytes of transformed tiles that are worked on at once
 
 @lru_cache(maxsize=None)
 def _matrices(m, dtype, device): return tuple(torch.tensor(t, dtype=dtype, device=device) for t in toom_cook(m))
