@@ -9,6 +9,7 @@ The table over seeds is in ablation.md. The precision is that of the device (S9L
 import argparse
 import csv
 import statistics
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -96,6 +97,8 @@ def make_missing(path, args, kind, cases, train, test, precision=None):
 
     A run in another than `precision` is another run; None: the name of the case says which it has.
     """
+    if train.name != 'CIFAR-10':
+        sys.exit(f"the data are {train.name}: the rows of {path.name} are of CIFAR-10; leave S9LIB_DATA out")
     rows = list(csv.DictReader(open(path))) if path.exists() else []
     def same(o, *how): return (o['recipe'], o[kind], o['seed'], precision and o['precision']) == how
     for seed in args.seeds:
