@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import warnings
-from argparse import ArgumentParser
+from argparse import ArgumentParser, SUPPRESS
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -485,13 +485,11 @@ def clean_parser()->ArgumentParser:
     p.add_argument('--sure', type=float, default=.8, help='least probability of another class for a new label to be '
                                                           'proposed (default: %(default)s); below it is only listed')
     add_options(p, '--recipe', '--model', '--weights', '--size', '--epochs', '--bs', '--lr', '--seed', '--valid-pct',
-                '--on-error', '--cache', '--device')
+                '--on-error', '--cache', '--device', default=SUPPRESS)   # what is not given is that of the run
     return p
 
 def s9_clean(
     argv:list=None,  # options; None: those of the command line
 )->int:              # exit status
     "List likely wrong labels, copies and spoiled images of a folder, and propose a labels.csv; no image is touched."
-    parser = clean_parser()
-    def given(**options): clean_images(**{k: v for k, v in options.items() if v != parser.get_default(k)})
-    return exit_status(parser, given, argv)
+    return exit_status(clean_parser(), clean_images, argv)

@@ -22,6 +22,7 @@ from .inference import load_model, save_model, SaveModelCallback, valid_temperat
 from .report import error_figures, write_report
 from ..core import atomic_path, default_device
 from ..data.cifar import load_data
+from ..data.folder import is_litter
 from ..data.pets import photo_data
 from ..data.streams import is_stream, load_stream
 from ..explain.overlay import plot_cams
@@ -59,6 +60,7 @@ _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give 
                'with cache=': 'with --cache', 'more grad_accum': 'a smaller network',
                'size= to resize all': '--size to resize all',
                'reshape= needs layers=: name the layer that puts out tokens': '--reshape needs --layers',
+               'name a model too': 'give --model too',
                'name one of them': 'set --recipe to one of them', 'checkpoint is missing': '--checkpoint is missing',
                'calibrated=True': '--calibrated', 'leave calibrated out': 'leave --calibrated out',
                'data is missing': '--data is missing',
@@ -136,9 +138,10 @@ def new_parser(
 def add_options(
     parser:ArgumentParser,  # of a command; the options are added to it
     *names:str,       # such as 'run', '--data', '--device'
+    **more,           # for `add_argument`, in place of what is shared: default=…
 )->None:
     "Add options that several commands share."
-    for n in names: parser.add_argument(n, **_OPTIONS[n])
+    for n in names: parser.add_argument(n, **_OPTIONS[n] | more)
 
 # %% ../../nbs/apps/04_cli.ipynb #9d899893
 _RESULTS = ('history.csv', 'curves.png', 'model.safetensors', 'report.html', 'metrics.json')
@@ -221,19 +224,30 @@ def choose_learner(
 )->tuple:               # learner, function that trains it, short name, what was chosen in words
     "Make the learner of a recipe, or for photos that of a network to fine-tune, as the command line does."
     named = recipe or os.environ.get('S9LIB_RECIPE')
-    tune = named == 'finetune'
-    if named and not tune and (model or size is not None or lr):
+    tune, other = named == 'finetune', not (weights is None or isinstance(weights, str) and weights == 'default')
+    if named and not tune and (model or size is not None or lr is not None or other):
         raise ValueError(f"recipe={named!r} says which network, size and learning rate: give a recipe, or model, "
                          "size and lr, not both")
     if tune or model or size is not None or (not named and is_photos(train)):
         learn, fit, about = photo_learner(train, test, model, weights, size, bs, epochs, seed, device, cache=cache,
                                           strategy=strategy, balance=balance)
         return learn, lambda: fit(lr), model_spec(learn.model).arch.partition(':')[2], about
+    if lr is not None or other:
+        said = f'weights={str(weights)[:60]!r}' if other else f'lr={lr}'
+        raise ValueError(f"{said} is for fine-tuning, and images of {train.sizes()} px are trained by a recipe, which "
+                         "has its own: name a model too, or leave it out")
     r = with_epochs(choose_recipe(train, device, recipe), epochs, bs)
     learn = r.learner(r.dataloaders(train, test, seed=seed, device=device, balance=balance), strategy=strategy)
     return learn, learn.fit, r.name, f'{r.arch}, epochs: {r.epochs}, {r.flops(train)/1e15:.2g} PFLOP'
 
 # %% ../../nbs/apps/04_cli.ipynb #045e2a64
+_NAMES = 'default', 'cifar10', 'cifar100', 'shapes', 'pets', 'crops'  # which no file of that name stands for
+
+def _lasting(what):
+    "What was named, as metrics.json keeps it: a file by its path from the root, which is the same from any folder."
+    if not isinstance(what, (str, Path)): return what if what is None else 'given'
+    return os.path.abspath(what) if str(what) not in _NAMES and os.path.exists(what) else str(what)
+
 def train_run(
     recipe:str=None,   # name of the recipe; None: `$S9LIB_RECIPE`, else what fits the data and the device
     data:str=None,     # as in `load_data`, or shards, 'hf:NAME'; None: `$S9LIB_DATA`, else CIFAR-10
@@ -262,7 +276,8 @@ def train_run(
                        balance=balance)
         learn, fit, name, about = choose_learner(train, test, **options, seed=seed, device=device, strategy=strategy)
         options |= dict(recipe=learn.recipe.name if learn.recipe else 'finetune', valid_pct=valid_pct,
-                        data=os.path.abspath(data) if data and os.path.exists(data) else data)
+                        model=model if model is None or isinstance(model, str) else model_spec(learn.model).arch,
+                        data=_lasting(data), weights=_lasting(weights))
         out = run_folder(name, train, seed, out)
         learn.cbs += [ProgressCallback(), CSVLogger(out/'history.csv'),
                       CheckpointCallback(out/'checkpoints', force=force), SaveModelCallback(out/'model.safetensors')]
@@ -323,12 +338,13 @@ def find_images(
     given:list,        # files and folders
     out:Path=None,     # what lies in this folder is left out
 ):
-    "Yield (file, its name below what was given) of files, and of images in folders unless they lie in `out`."
+    "Yield (file, its name below what was given) of files, and of images in folders, but none hidden or in `out`."
     for g in map(Path, given):
         if not g.is_dir():
             yield g, Path(g.name)
             continue
         images = [p for p in sorted(g.rglob('*')) if p.suffix.lower() in _SUFFIXES and p.is_file()]
+        images = [p for p in images if not any(map(is_litter, p.relative_to(g).parts))]
         kept = [p for p in images if out is None or out.resolve() not in p.resolve().parents]
         if not kept:
             raise ValueError(f"{g} holds no image: expected {', '.join(sorted(_SUFFIXES))}, in it or in its folders")

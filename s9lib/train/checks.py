@@ -184,9 +184,12 @@ def check_hardest(
 def check_run(
     learn,        # `Learner`
     n_epoch:int,  # epochs of the run
+    lr:float=None,  # learning rate that is asked for; None: the usual one
 )->None:
     "Raise for whatever can be known to fail in this run."
     if n_epoch < 1: raise ValueError(f"n_epoch={n_epoch}: expected at least 1")
+    if lr is not None and not 0 < lr < float('inf'):
+        raise ValueError(f"lr={lr}: expected a learning rate above 0, such as 0.001, or leave it out")
     norm, parts, bs = learn.max_grad_norm, learn.grad_accum, learn.dls.train.bs
     if not norm >= 0:
         raise ValueError(f"max_grad_norm={norm}: expected the largest norm of the gradient, or 0 for no limit")

@@ -125,7 +125,7 @@ def photo_learner(
     learn = vision_learner(dls, net, opt_func=adamw if tuned else torch.optim.AdamW, cbs=cbs, **kwargs)
     def train_it(lr=None):
         if tuned: return learn.fine_tune(s['epochs'], lr=lr)
-        return learn.fit_one_cycle(s['epochs'], lr or 2e-3)
+        return learn.fit_one_cycle(s['epochs'], 2e-3 if lr is None else lr)
     steps = (s['epochs'] + tuned)*len(dls.train)
     how = f"{'one epoch of the head, then ' if tuned else ''}{s['epochs']} epochs"
     said = f"{spec.arch.partition(':')[2]} ({why}): {how} of {n:,} images at {s['size']} px, {s['bs']} a step"

@@ -41,11 +41,13 @@ def _line(cells, widths):
 
 # %% ../../nbs/train/09_history.ipynb #bb70a371
 def _work(learn, step):
-    "Pixels seen until `step`, in units of a full-size batch."
+    "Pixels trained on until `step`, in units of a full-size batch."
     per, full, done, seen = len(learn.dls.train), learn.dls.train.hw[0], 0., 0
+    whole, share = (learn.hardest[0]*per, learn.hardest[1]) if learn.hardest else (step, 1.)  # then part of each batch
     for epochs, size in (*learn.progressive_sizes, (float('inf'), full)):
         n = min(step - seen, epochs*per)
-        done, seen = done + n*(size/full)**2, seen + n
+        some = max(0, seen + n - max(seen, whole))
+        done, seen = done + (n - some + share*some)*(size/full)**2, seen + n
         if seen >= step: return done
 
 def _status(learn, seconds, start):

@@ -292,7 +292,7 @@ class Learner(Evaluator):
 
     def _setup(self, n_epoch, lr, sched):
         "Prepare a run of `n_epoch` epochs from step 0."
-        check_run(self, n_epoch)
+        check_run(self, n_epoch, lr)
         if self.device.type == 'cpu': keep_memory()
         self.n_epoch, self.n_steps, self.sched = n_epoch, n_epoch*len(self.dls.train), sched
         self.opt = self.opt_func(self.model) if lr is None else self.opt_func(self.model, lr)
