@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ..data.dataset import ImageData
+from ..data.labels import image_name
 from ..data.transforms import normalize_images
 from .cam import cams
 from .interpretation import show_error_cams, show_gallery
@@ -145,13 +146,13 @@ class MultiLabelInterpretation:
 
     def describe(self,
         i:int,                         # index of an image
-    )->str:                            # two or three lines
+    )->str:                            # two to four lines, the last one the file (or index)
         "Say which labels of an image were found, missed and invented."
         def names(of): return ', '.join(f'{plain_text(self.data.classes[c])} {self.probs[i, c]:.2f}'
                                         for c in np.flatnonzero(of))
         true, said = self.targs[i] > 0, self.said[i]
         parts = [(k, names(v)) for k, v in (('right', true & said), ('missed', true & ~said), ('wrong', said & ~true))]
-        return '\n'.join([f'{k} {v}' for k, v in parts if v] or ['no label']) + f'\n#{i}'
+        return '\n'.join([f'{k} {v}' for k, v in parts if v] or ['no label']) + f'\n{image_name(self.data, i)}'
 
     def plot_average_precision(self)->plt.Figure:  # one bar for each label
         "Draw the average precision of each label, the hardest on top."
