@@ -47,7 +47,7 @@ def one_cycle(
 )->float:                # factor in [0,1]
     "Rise and fall along two half cosines, as `torch.optim.lr_scheduler.OneCycleLR` does."
     top, last = pct_start*n_steps - 1, n_steps - 1
-    if step <= top: return _cos(1/div, 1., step/top)
+    if step <= top: return _cos(1/div, 1., step/top if top else 1.)  # a rise of one step is over at once
     return _cos(1., 1/(div*div_final), (step - top)/max(last - top, 1e-12))
 
 # %% ../../nbs/train/01_optim.ipynb #44fefc0e
