@@ -66,6 +66,11 @@ def final(path, refuse='', **setting):
                     if sum(f.match(p) for f in files) < n]
         return [f'status {r.returncode}: {check.last_lines(plain(r.stderr))}']
 
+def script(path):
+    "A script of tests ends well."
+    r = subprocess.run([sys.executable, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+    return [] if not r.returncode else [f'status {r.returncode}: {check.last_lines(plain(r.stderr))}']
+
 def jobs():
     "Everything: (name, function, arguments); the longest first, so that none is left to run alone."
     quick = partial(final, S9LIB_RECIPE='smoke')  # the recipe of the shapes learns on page 13_recipes
@@ -75,6 +80,7 @@ def jobs():
     for key, value in (('S9LIB_DATA', 'no/such/folder'), ('S9LIB_RECIPE', 'no-such-recipe')):
         yield f'20_cifar10 refuses {key}={value}', lambda p, k, v: final(p, refuse=v, **{k: v}), FINAL[0], key, value
     yield from ((f'check {c.__name__}', c, ROOT) for c in check.CHECKS)
+    yield 'rows of the benchmarks', script, ROOT/'benchmarks/test_rows.py'
     yield from ((name, f, *args) for name, f, *args in test_tools.jobs(ROOT))
 
 def timed(name, f, *args):
