@@ -194,7 +194,10 @@ def shape(root):
                 if package.startswith('s9lib') and x.startswith('_'))
     yield from (f'{p.name}: a number with a letter' for p in pages(root) if re.match(r'\d+[a-z]', p.name))
     for p in (p for p in [*tree(root/'s9lib'), *tree(root/'tools')] if p.name != '_modidx.py'):
-        lines = enumerate(p.read_text(encoding='utf-8').splitlines(), 1)
+        lines = list(enumerate(p.read_text(encoding='utf-8').splitlines(), 1))
+        if p.parent != root/'tools' and p.name != 'core.py':
+            yield from (f'{p.relative_to(root)}:{i}: take memory_format(device) of core, which is right on every device'
+                        for i, s in lines if 'torch.channels_last' in s)
         wide = [i for i, s in lines if len(s) > WIDTH and not s.startswith('__all__ = ')]
         if wide: yield f'{p.relative_to(root)}: {len(wide)} lines over {WIDTH} columns, the first is {wide[0]}'
     public = [a.value for a in trees['s9lib.all'].body if isinstance(a, ast.Assign) and a.targets[0].id == '__all__']

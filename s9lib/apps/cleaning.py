@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 
 from .cli import add_options, choose_learner, exit_status, load_named, new_parser
-from ..core import atomic_path, default_device, keyed_rng
+from ..core import atomic_path, default_device, keyed_rng, memory_format
 from ..data.dataset import ImageData, IMAGENET_MEAN, IMAGENET_STD, LazyImages
 from ..data.labels import image_name, LabelEdits, named_splits
 from ..data.loader import at_size, Loader
@@ -158,7 +158,7 @@ def embed(
     with eval_mode(model), hooks:
         for xb, _ in Loader(at_size(data, hw), valid_tfms(mean, std), bs=bs, device=device).batches():
             parts.clear()
-            model((xb.flip(3) if flip else xb).contiguous(memory_format=torch.channels_last))
+            model((xb.flip(3) if flip else xb).contiguous(memory_format=memory_format(device)))
             out.append(torch.cat(parts, 1).float().cpu())
     return torch.cat(out).numpy()
 

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from safetensors import safe_open
 
-from ..core import atomic_path, default_amp, default_device, package_version
+from ..core import atomic_path, default_amp, default_device, memory_format, package_version
 from ..explain.cam import cam
 from ..images import crop_to_shape, read_image
 from ..metrics import fit_temperature
@@ -150,7 +150,7 @@ class Predictor:
         spec = meta.get('spec')
         model = build_from_spec(spec) if spec else build_model(meta['arch'], len(self.classes), **meta['model_args'])
         load_state(model, weights)
-        self.model = model.to(self.device, memory_format=torch.channels_last).eval()
+        self.model = model.to(self.device, memory_format=memory_format(self.device)).eval()
         self.amp = default_amp(self.device)
 
     def __repr__(self):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..core import default_device, keyed_rng
+from ..core import default_device, keyed_rng, memory_format
 from .batched import BatchedPipeline
 from .cache import PhotoCache
 from .cifar import load_data
@@ -140,21 +140,20 @@ class _DeviceBatches:
             yield pipeline.apply_batch(x, params, idx)
 
 # %% ../../nbs/data/07_loader.ipynb #61ff89d9
-def _weights(n, size, device):
+def _weights(n, size):
     "Matrix (size,n) of the antialiased bilinear resize of `n` pixels to `size`."
-    return F.interpolate(torch.eye(n, device=device)[None, None], size=(size, n), mode='bilinear', antialias=True)[0, 0]
+    return F.interpolate(torch.eye(n)[None, None], size=(size, n), mode='bilinear', antialias=True)[0, 0]
 
 # %% ../../nbs/data/07_loader.ipynb #c93084c4
 def _resize(x, size):
-    "Resize (n,3,h,w), channels_last, to (n,3,size,size)."
+    "Resize (n,3,h,w) to (n,3,size,size)."
     if tuple(x.shape[2:]) == (size, size): return x
-    if x.device.type != 'cpu':
-        x = F.interpolate(x, size=(size, size), mode='bilinear', antialias=True)
-        return x.contiguous(memory_format=torch.channels_last)
-    n, c, h, w = x.shape
-    rows = torch.matmul(_weights(h, size, x.device), x.permute(0, 2, 3, 1).reshape(n, h, w*c))  # (n,size,w*c)
-    cols = torch.kron(_weights(w, size, x.device).T.contiguous(), torch.eye(c))                # (w*c,size*c)
-    return (rows.view(-1, w*c) @ cols).view(n, size, size, c).permute(0, 3, 1, 2)
+    (n, c, h, w), lie = x.shape, memory_format(x.device)
+    if x.device.type == 'cuda':
+        return F.interpolate(x, size=(size, size), mode='bilinear', antialias=True).contiguous(memory_format=lie)
+    rows = torch.matmul(_weights(h, size).to(x.device), x.permute(0, 2, 3, 1).reshape(n, h, w*c))  # (n,size,w*c)
+    cols = torch.kron(_weights(w, size).T.contiguous(), torch.eye(c)).to(x.device)                 # (w*c,size*c)
+    return (rows.view(-1, w*c) @ cols).view(n, size, size, c).permute(0, 3, 1, 2).contiguous(memory_format=lie)
 
 # %% ../../nbs/data/07_loader.ipynb #07ad0001
 def output_size(
@@ -288,7 +287,7 @@ class Loader:
         start:int=0,  # number of the first batch; those before it are not computed
         size=None,    # side in pixels to resize to, or function of a batch's number that gives it; None: as they are
         shard=None,   # function of the numbers of a batch's draws that gives those to load; None: all of them
-    ):                # iterator over (xb, yb): float32 (n,3,h,w) channels_last, int64 (n,) or (n,c), on the device
+    ):                # iterator over (xb, yb): float32 (n,3,h,w), as `memory_format` says, and int64 (n,) or (n,c)
         "Give the batches of an epoch from batch `start` on."
         if epoch < 0 or not 0 <= start <= len(self):
             raise ValueError(f"epoch={epoch}, start={start}: expected epoch >= 0 and start from 0 to {len(self)}, the "
@@ -310,7 +309,7 @@ class Loader:
             x = x.to(self.device, non_blocking=True)
             if self.mode == 'batch':
                 for t in self.pipeline.transforms[-2:]: x = t.apply_batch(x, None, None)  # Normalize and ToTensorV2
-            x = x.contiguous(memory_format=torch.channels_last)
+            x = x.contiguous(memory_format=memory_format(self.device))
             y = torch.from_numpy(self.data.labels[rows[:len(idx)]]).to(self.device, non_blocking=True)
             yield (x if size is None else _resize(x, size))[:len(idx)], y
         if cache := getattr(self.data.images, 'cache', None): cache.tidy()

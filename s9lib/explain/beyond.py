@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..core import install_line
+from ..core import install_line, wide_float
 from .activations import explain_mode, Layout, record_activations, unwrap_model
 from .cam import CamResult
 from .methods import target_scores, upsample
@@ -109,8 +109,8 @@ def fullgrad(
     "Add up the image's part of the score and that of every bias, at every position (FullGrad)."
     if per not in ('layer', 'channel'): raise ValueError(f"per={per!r}: expected 'layer' or 'channel'")
     out, score, ids, parts = fullgrad_terms(model, x, target)
-    sums = torch.stack([p.flatten(1).double().sum(1) for n, p in parts], 1)
-    _check_sum('fullgrad', sums, score.double(), .01, "its parts add up only in networks whose layers are linear, "
+    sums = torch.stack([p.flatten(1).sum(1, dtype=wide_float(x.device)) for n, p in parts], 1)
+    _check_sum('fullgrad', sums, score.to(sums), .01, "its parts add up only in networks whose layers are linear, "
                "ReLU, max pooling or batch norm; take integrated_gradients")
     hw = tuple(x.shape[2:])
     maps = [sum(upsample(c, hw) for c in _rescaled(p.float(), per).unbind(1)) for n, p in parts if p.ndim == 4]

@@ -11,7 +11,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-from ..core import keyed_rng
+from ..core import keyed_rng, wide_float
 from ..data.dataset import ImageData
 
 # %% ../../nbs/explain/08_sanity.ipynb #fdc2a8be
@@ -42,7 +42,7 @@ def randomize_weights(
 def _ranks(v):
     "Ranks along the last axis of a tensor (n,p), equal values sharing their mean rank."
     s = v.sort(1)[0]
-    return (torch.searchsorted(s, v) + torch.searchsorted(s, v, right=True)).double() / 2
+    return (torch.searchsorted(s, v) + torch.searchsorted(s, v, right=True)).to(wide_float(v.device)) / 2
 
 def spearman(
     a:torch.Tensor,  # (n,h,w)

@@ -167,8 +167,8 @@ class Verdict:
 # %% ../../nbs/explain/12_verdict.ipynb #9ede9c3a
 def _area(m):
     "Part of the image that the heat of a map (h,w) covers; 0 where nothing is marked."
-    flat = m.max() <= m.min()
-    return 0. if flat else float(m.double().mean()**2/m.double().square().mean())
+    m = m.cpu().double()
+    return 0. if m.max() <= m.min() else float(m.mean()**2/m.square().mean())
 
 def judge_maps(
     model:nn.Module,    # any torch model; one that does not return logits (n,c) needs a function as target

@@ -12,6 +12,7 @@ from torch import nn
 # %% ../../nbs/nets/01_init.ipynb #483b4743
 def _patch_eig(x, ks):
     "Eigenvalues (ascending) and eigenvectors (rows) of the covariance of all `ks`×`ks` patches of `x` (n,c,h,w)."
+    if x.device.type == 'mps': x = x.cpu()                             # it has no float64
     p = x.unfold(2, ks, 1).unfold(3, ks, 1)                            # (n,c,h',w',ks,ks)
     p = p.permute(0, 2, 3, 1, 4, 5).reshape(-1, x.shape[1]*ks*ks).double()
     val, vec = torch.linalg.eigh(p.T @ p / len(p))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from ..core import memory_format
 from ..hooks import eval_mode, find_layers
 from .evaluator import autocast
 
@@ -50,7 +51,7 @@ def check_model(
     "Raise if the network cannot take the images or has too few outputs."
     c, (h, w) = len(dls.classes), dls.train.hw
     for hw in dict.fromkeys([(s, s) for _,s in progressive_sizes] + [(h, w)]):
-        x = torch.zeros(2, 3, *hw, device=dls.device).contiguous(memory_format=torch.channels_last)
+        x = torch.zeros(2, 3, *hw, device=dls.device).contiguous(memory_format=memory_format(dls.device))
         try:
             with eval_mode(model): out = model(x)
         except (RuntimeError, ValueError, TypeError, IndexError) as e:
@@ -115,7 +116,7 @@ def check_small_batch(
     if least > 1: return
     trial = copy.deepcopy(model).train()
     for hw in dict.fromkeys([(s, s) for _,s in progressive_sizes] + [dl.hw]):
-        x = torch.zeros(least, 3, *hw, device=dls.device).contiguous(memory_format=torch.channels_last)
+        x = torch.zeros(least, 3, *hw, device=dls.device).contiguous(memory_format=memory_format(dls.device))
         try: trial(x)
         except (ValueError, RuntimeError) as e:
             raise ValueError(f"a piece of a batch has {least} image, and the model cannot train on that at "
@@ -136,7 +137,7 @@ def saved_bytes(
     def keep(t):
         if t.untyped_storage().data_ptr() not in own: kept[t.untyped_storage().data_ptr()] = t
         return t
-    x = torch.zeros(2, 3, *hw, device=device).contiguous(memory_format=torch.channels_last)
+    x = torch.zeros(2, 3, *hw, device=device).contiguous(memory_format=memory_format(device))
     with torch.enable_grad(), eval_mode(model), autocast(torch.device(device), amp), \
          torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t): model(x)
     return sum(t.untyped_storage().nbytes() for t in kept.values())/2

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..core import memory_format
 from ..hooks import eval_mode
 from ..nets.ghost_norm import GhostBatchNorm
 from .evaluator import SingleProcess
@@ -41,7 +42,7 @@ def _backend(device):
                          f"start the script with torchrun --nproc-per-node {asked} script.py, or unset WORLD_SIZE")
     if not dist.is_available():
         raise ValueError("this torch is built without torch.distributed: start the script without torchrun")
-    name, local = device or os.environ.get('S9LIB_DEVICE', 'cuda'), int(os.environ['LOCAL_RANK'])
+    name, local = device or os.environ.get('S9LIB_DEVICE') or 'cuda', int(os.environ['LOCAL_RANK'])
     n = torch.cuda.device_count()
     if not n or not name.startswith('cuda'): return 'gloo'
     if ':' in name:
@@ -215,7 +216,7 @@ def check_shared(
         raise ValueError(f"bs={dl.bs} is less than one image for each of {world} processes: choose a larger bs or "
                          "fewer processes")
     for name, m in model.named_modules(): _check_module(name, m, world)
-    x = torch.zeros(2, 3, *dl.hw, device=learn.device).contiguous(memory_format=torch.channels_last)
+    x = torch.zeros(2, 3, *dl.hw, device=learn.device).contiguous(memory_format=memory_format(learn.device))
     with eval_mode(model):
         _check_used(model, x)
         if 0 < dl.n % dl.bs < world*learn.grad_accum: _check_empty(model, x[:0], dl.n % dl.bs)
@@ -284,7 +285,7 @@ def distributed(
     device:str=None,      # 'cpu' or 'cuda'; None: `$S9LIB_DEVICE`, else the GPUs if there are any
 ):                        # yields the strategy: `Distributed`, or `SingleProcess` without `torchrun`
     "Join the processes that `torchrun` started; without it, or within another such block, change nothing."
-    if world_size() > 1 or int(os.environ.get('WORLD_SIZE', 1)) < 2:
+    if world_size() > 1 or int(os.environ.get('WORLD_SIZE') or 1) < 2:
         yield Distributed() if world_size() > 1 else SingleProcess()
         return
     dist.init_process_group(_backend(device), timeout=timedelta(seconds=timeout))

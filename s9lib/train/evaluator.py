@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..core import default_amp, default_device
+from ..core import default_amp, default_device, memory_format, wide_float
 from ..data.transforms import valid_tfms
 from ..hooks import eval_mode
 from ..images import cover_crop, read_image
@@ -41,8 +41,8 @@ def zero_sums(
     device:torch.device,  # where they are kept
     n:int=0,              # number of metrics
 )->torch.Tensor:          # (3+n,): loss, correct answers, samples, metrics
-    "Make the sums of an evaluation; MPS knows no float64."
-    return torch.zeros(3 + n, device=device, dtype=torch.float32 if device.type == 'mps' else torch.float64)
+    "Make the sums of an evaluation."
+    return torch.zeros(3 + n, device=device, dtype=wide_float(device))
 
 def batch_sums(
     loss:torch.Tensor,  # mean loss of the batch, a scalar
@@ -154,8 +154,9 @@ def predict_logits(
     amp:bool=False,   # in mixed precision
 )->torch.Tensor:      # float32 logits, (n,c)
     "Average the logits of a batch over its views."
+    lie = memory_format(xb.device)
     with autocast(xb.device, amp):
-        return sum(w*model(x.contiguous(memory_format=torch.channels_last)).float() for w, x in tta_views(xb, tta))
+        return sum(w*model(x.contiguous(memory_format=lie)).float() for w, x in tta_views(xb, tta))
 
 # %% ../../nbs/train/03_evaluator.ipynb #00f80a01
 def predict_by_views(
@@ -274,14 +275,14 @@ class Evaluator:
     "Evaluate `model` on the images of `dls`."
     def __init__(self,
         dls,                  # `DataLoaders`
-        model:nn.Module,      # moved to the device of `dls`, channels last
+        model:nn.Module,      # moved to the device of `dls`, channels last (see `memory_format`)
         loss_func=None,       # (logits (n,c), labels (n,)) -> mean loss, or 'weighted'; None: see `choose_loss`
         amp:bool|None=None,   # mixed precision; None: `default_amp`, on a GPU yes
         metrics:dict|None=None,  # name -> function of (logits (n,c), labels (n,)) that gives one number per image, (n,)
         strategy=None,        # `SingleProcess` or `Distributed`; None: one process
     ):
         self.dls, self.device = dls, getattr(dls, 'device', None) or default_device()
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device, memory_format=memory_format(self.device))
         self.multi_label = getattr(dls, 'multi_label', False)  # several labels per image
         self.loss_func, self.metrics = choose_loss(dls, loss_func), dict(metrics or {})
         self.amp = default_amp(self.device) if amp is None else amp

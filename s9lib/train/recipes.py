@@ -374,7 +374,7 @@ def run_seed(
     seed:int=None,  # at least 0; None: `$S9LIB_SEED`, else 0
 )->int:
     "Say the seed of the run: the one given, else that of the environment."
-    name, raw = ('S9LIB_SEED', os.environ.get('S9LIB_SEED', '0')) if seed is None else ('seed', str(seed))
+    name, raw = ('S9LIB_SEED', os.environ.get('S9LIB_SEED') or '0') if seed is None else ('seed', str(seed))
     if not raw.isdecimal():
         raise ValueError(f"{name}={raw!r}: expected an integer of at least 0; leave it out for seed 0")
     return int(raw)
