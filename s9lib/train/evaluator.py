@@ -26,8 +26,9 @@ from .mixup import mixed_correct, split_batch
 def amp_dtype(
     device:torch.device,  # what is computed on
 )->torch.dtype:           # `torch.bfloat16` or `torch.float16`
-    "Choose the number format of mixed precision."
-    return torch.float16 if device.type == 'cuda' and not torch.cuda.is_bf16_supported() else torch.bfloat16
+    "Choose the number format of mixed precision: bfloat16, but float16 on GPUs that only emulate it, such as a T4."
+    native = device.type != 'cuda' or torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float16
 
 def autocast(
     device:torch.device,  # what is computed on
