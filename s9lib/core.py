@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['keyed_rng', 'set_seed', 'default_device', 'default_amp', 'default_winograd', 'has_fast_bfloat16', 'memory_format',
-           'wide_float', 'atomic_path', 'cache_dir', 'package_version', 'install_line', 'opencv_builds', 'show_install']
+           'to_device', 'wide_float', 'atomic_path', 'cache_dir', 'package_version', 'install_line', 'opencv_builds',
+           'show_install']
 
 # %% ../nbs/00_core.ipynb #13c78700
 import glob
@@ -82,6 +83,14 @@ def memory_format(
 )->torch.memory_format:
     "Choose how images and filters lie in memory: channels last, the fastest, where it is right."
     return torch.contiguous_format if torch.device(device).type == 'mps' else torch.channels_last
+
+def to_device(
+    t,       # a tensor, or an array
+    device,  # `torch.device` or its name
+)->torch.Tensor:
+    "Move a tensor, without waiting for it where that is safe."
+    if not isinstance(t, torch.Tensor): t = torch.from_numpy(np.ascontiguousarray(t))
+    return t.to(device, non_blocking=torch.device(device).type == 'cuda')
 
 def wide_float(
     device,  # `torch.device` or its name

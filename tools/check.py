@@ -16,6 +16,8 @@ from openings import source, tree
 
 FINAL = openings.FINAL
 MAY_IMPORT = {'os', 'pathlib', 's9lib'}             # what the final notebooks may import
+# What is right on some devices only -> what is right on all of them
+PORTABLE = {'torch.channels_last': 'memory_format', 'non_blocking': 'to_device'}
 MAX_KB, WIDTH, PATCHED, SURFACE = 300, 120, 15, 90  # of a notebook, a line, methods with @patch, names of s9lib.all
 PACKAGE_KB = 600                                    # of the sdist and of the wheel
 BASE = 'base', 'data', 'nets'
@@ -196,8 +198,8 @@ def shape(root):
     for p in (p for p in [*tree(root/'s9lib'), *tree(root/'tools')] if p.name != '_modidx.py'):
         lines = list(enumerate(p.read_text(encoding='utf-8').splitlines(), 1))
         if p.parent != root/'tools' and p.name != 'core.py':
-            yield from (f'{p.relative_to(root)}:{i}: take memory_format(device) of core, which is right on every device'
-                        for i, s in lines if 'torch.channels_last' in s)
+            yield from (f'{p.relative_to(root)}:{i}: take {better} of core, which is right on every device'
+                        for i, s in lines for word, better in PORTABLE.items() if word in s)
         wide = [i for i, s in lines if len(s) > WIDTH and not s.startswith('__all__ = ')]
         if wide: yield f'{p.relative_to(root)}: {len(wide)} lines over {WIDTH} columns, the first is {wide[0]}'
     public = [a.value for a in trees['s9lib.all'].body if isinstance(a, ast.Assign) and a.targets[0].id == '__all__']

@@ -26,7 +26,8 @@ FAULTS = [  # check, file, what is added to it (a notebook: as a cell), what the
     ('editor', 'README.md', '```python\nfrom s9lib.hooks import Hooks\nHooks.nonsense\n```', '"nonsense"'),
     ('package', 'MANIFEST.in', 'exclude settings.ini', 'KeyError'),
     ('shape', 's9lib/core.py', 'from s9lib.hooks import _inner', 'private s9lib.hooks._inner'),
-    ('shape', 's9lib/hooks.py', 'x.to(memory_format=torch.channels_last)', 'take memory_format(device) of core'),
+    ('shape', 's9lib/hooks.py', 'x.to(memory_format=torch.channels_last)', 'take memory_format of core'),
+    ('shape', 's9lib/hooks.py', 'y.to(x.device, non_blocking=True)', 'take to_device of core'),
     ('requirements', 's9lib/hooks.py', 'install_line("gpu")', "settings.ini has no extra 'gpu' to install"),
 ]
 

@@ -16,7 +16,7 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from torchvision.transforms import v2
 
-from ..core import keyed_rng
+from ..core import keyed_rng, to_device
 from .transforms import TorchvisionPipeline
 
 # %% ../../nbs/data/06_batched.ipynb #3a3bcab4
@@ -70,7 +70,7 @@ class BatchedTransform:
         raise NotImplementedError(f"{type(self.tfm).__name__} has no batched form: use apply_one for each image")
 
 # %% ../../nbs/data/06_batched.ipynb #2500e038
-def _as_mask(mask, x): return torch.from_numpy(mask).to(x.device).view(-1, 1, 1, 1)
+def _as_mask(mask, x): return to_device(mask, x.device).view(-1, 1, 1, 1)
 
 # %% ../../nbs/data/06_batched.ipynb #097f6fb7
 class _Flip(BatchedTransform):
@@ -118,8 +118,9 @@ class _Pad(BatchedTransform):
     def apply_gpu(self, x, mask, draws):
         p, mode = self.params_from(draws, x.shape[1:3]), self.tfm.border_mode
         for dim, a, b in ((1, 'top', 'bottom'), (2, 'left', 'right')):
-            i = torch.from_numpy(_border(x.shape[dim], p['pad_' + a], p['pad_' + b], mode)).to(x.device)
-            x = x.index_select(dim, i.clamp(0)).index_fill_(dim, (i < 0).nonzero()[:, 0], int(self.tfm.fill))
+            i = _border(x.shape[dim], p['pad_' + a], p['pad_' + b], mode)
+            rows, fills = (to_device(v, x.device) for v in (i.clip(0), np.flatnonzero(i < 0)))
+            x = x.index_select(dim, rows).index_fill_(dim, fills, int(self.tfm.fill))
         return x
 
 # %% ../../nbs/data/06_batched.ipynb #ae651c6b
@@ -152,7 +153,7 @@ class _Crop(BatchedTransform):
         return self.cut(np.ascontiguousarray(x), np.arange(len(x)), self.corners(draws, x.shape[1:3]))
 
     def apply_gpu(self, x, mask, draws):
-        at = torch.from_numpy(self.corners(draws, x.shape[1:3])).to(x.device)
+        at = to_device(self.corners(draws, x.shape[1:3]), x.device)
         y = at[:, :1] + torch.arange(self.tfm.height, device=x.device)   # (n,h)
         z = at[:, 1:] + torch.arange(self.tfm.width, device=x.device)    # (n,w)
         return x[torch.arange(len(x), device=x.device)[:, None, None], y[:, :, None], z[:, None, :]]
@@ -196,10 +197,10 @@ class _Cutout(BatchedTransform):
 
     def apply_gpu(self, x, mask, draws):
         r, c = (torch.arange(s, device=x.device).view(1, 1, -1) for s in x.shape[1:3])
-        hs = torch.from_numpy(self.holes(draws, x.shape[1:3])*mask[:, None, None]).to(x.device)
+        hs = to_device(self.holes(draws, x.shape[1:3])*mask[:, None, None], x.device)
         x0, y0, x1, y1 = hs[..., None].unbind(2)
         hit = (((r >= y0) & (r < y1))[..., None] & ((c >= x0) & (c < x1))[:, :, None]).any(1)  # (n,h,w)
-        return torch.where(hit[..., None], torch.tensor(self.tfm.fill, dtype=x.dtype, device=x.device), x)
+        return torch.where(hit[..., None], to_device(torch.tensor(self.tfm.fill, dtype=x.dtype), x.device), x)
 
 # %% ../../nbs/data/06_batched.ipynb #9f5b7825
 class _Linear(BatchedTransform):
@@ -220,7 +221,7 @@ class _Linear(BatchedTransform):
     def apply_cpu(self, x, mask, draws): return np.stack([cv2.LUT(im, t) for im, t in zip(x, self.tables(mask, draws))])
 
     def apply_gpu(self, x, mask, draws):
-        tables = torch.from_numpy(self.tables(mask, draws)).to(x.device)
+        tables = to_device(self.tables(mask, draws), x.device)
         return tables.gather(1, x.reshape(len(x), -1).long()).view_as(x)
 
 # %% ../../nbs/data/06_batched.ipynb #c525d53c
@@ -233,7 +234,7 @@ class _Normalize(BatchedTransform):
     def apply_batch(self, x, mask, draws):                               # uint8 (n,h,w,3) -> float32
         x = torch.from_numpy(np.ascontiguousarray(x)) if isinstance(x, np.ndarray) else x
         out, pixels = torch.empty(x.shape, device=x.device), x.shape[1]*x.shape[2]
-        m, d = (torch.tensor(np.broadcast_to(v, 3).tolist(), device=x.device).repeat(pixels)
+        m, d = (to_device(torch.tensor(np.broadcast_to(v, 3).tolist()), x.device).repeat(pixels)
                 for v in (self.tfm.mean_np, self.tfm.denominator))
         step = max(1, 2**17//len(m)) if x.device.type == 'cpu' else max(1, len(x))
         for a, b in zip(x.split(step), out.split(step)): b.view(len(a), -1).copy_(a.reshape(len(a), -1)).sub_(m).mul_(d)
@@ -391,7 +392,7 @@ class BatchedPipeline:
         "Run some of all images; on the CPU crops are cut out directly, before the flips and at the mirrored place."
         rows = idx if rows is None else rows
         if isinstance(padded, torch.Tensor):
-            return self.apply_batch(padded[torch.from_numpy(rows).to(padded.device)], params, idx, self.n_pads)
+            return self.apply_batch(padded[to_device(rows, padded.device)], params, idx, self.n_pads)
         flips, k, rest = _flips_and_crop(self.transforms, self.batch_order[self.n_pads:])
         if k is None or not padded.flags.c_contiguous:
             return self.apply_batch(np.asarray(padded[rows]), params, idx, self.n_pads)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..core import default_device, keyed_rng, memory_format
+from ..core import default_device, keyed_rng, memory_format, to_device
 from .batched import BatchedPipeline
 from .cache import PhotoCache
 from .cifar import load_data
@@ -120,7 +120,7 @@ def _hold_images(images, pipeline, device):
     limit = torch.cuda.mem_get_info(device)[0]//2 if device.type == 'cuda' else 1 << 30
     if len(images)*pipeline.pad(images[:1]).nbytes >= limit: return None
     held = pipeline.pad(images)
-    return torch.from_numpy(np.require(held, requirements='W')).to(device) if gpu else held
+    return to_device(np.require(held, requirements='W'), device) if gpu else held
 
 # %% ../../nbs/data/07_loader.ipynb #707dae63
 class _DeviceBatches:
@@ -136,7 +136,7 @@ class _DeviceBatches:
         for idx, rows in steps:
             if self.held is not None: yield pipeline.gather(self.held, params, idx, rows); continue
             x = np.asarray(self.images[rows])
-            if self.device.type != 'cpu': x = torch.from_numpy(x).to(self.device)
+            if self.device.type != 'cpu': x = to_device(x, self.device)
             yield pipeline.apply_batch(x, params, idx)
 
 # %% ../../nbs/data/07_loader.ipynb #61ff89d9
@@ -306,11 +306,11 @@ class Loader:
         load = [(idx, idx if draws is None else draws[idx]) for idx in load]
         made = self._made.batches(epoch, load)                           # first in zip, so that it runs to its end
         for x, (_, rows), idx, size in zip(made, load, steps, sizes):
-            x = x.to(self.device, non_blocking=True)
+            x = to_device(x, self.device)
             if self.mode == 'batch':
                 for t in self.pipeline.transforms[-2:]: x = t.apply_batch(x, None, None)  # Normalize and ToTensorV2
             x = x.contiguous(memory_format=memory_format(self.device))
-            y = torch.from_numpy(self.data.labels[rows[:len(idx)]]).to(self.device, non_blocking=True)
+            y = to_device(self.data.labels[rows[:len(idx)]], self.device)
             yield (x if size is None else _resize(x, size))[:len(idx)], y
         if cache := getattr(self.data.images, 'cache', None): cache.tidy()
 

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..core import memory_format
+from ..core import memory_format, to_device
 from ..hooks import eval_mode
 from ..nets.ghost_norm import GhostBatchNorm
 from .evaluator import SingleProcess
@@ -126,7 +126,7 @@ def _groups(n, group, device):
     n = int(_summed(torch.tensor(n)))
     k = max(1, round(n/group))
     ids = np.repeat(np.arange(k), [len(p) for p in np.array_split(np.arange(n), k)])
-    return torch.from_numpy(shard(ids)).to(device), k
+    return to_device(shard(ids), device), k
 
 class _SharedNorm(nn.modules.batchnorm._BatchNorm):
     "Batch norm over the images of all processes, in the groups of `GhostBatchNorm` if it was one."
@@ -266,7 +266,7 @@ class Distributed(SingleProcess):
     def merge(self, piece, n, parts):
         "Put together what the processes computed of the images of a batch."
         whole = torch.zeros(n, *piece.shape[1:], dtype=piece.dtype, device=piece.device)
-        whole[torch.from_numpy(shard(np.arange(n), parts)).to(piece.device)] = piece
+        whole[to_device(shard(np.arange(n), parts), piece.device)] = piece
         return _summed(whole)
 
     def split(self, learn, net, xb, targets):

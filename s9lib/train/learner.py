@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..core import to_device
 from .callbacks import Callback, CancelFit
 from .checks import check_run, keep_memory
 from .evaluator import amp_dtype, autocast, batch_sums, Evaluator, zero_sums
@@ -382,7 +383,7 @@ class Learner(Evaluator):
         "Keep the losses of a batch, of which this process computed its piece."
         i, bs = self.step - self.epoch*len(self.dls.train), self.dls.train.bs
         idx = self.hard_images(order[:self.dls.train.n][i*bs:(i + 1)*bs])
-        self.losses[torch.from_numpy(idx).to(self.device)] = self.strategy.merge(losses, len(idx), self.grad_accum)
+        self.losses[to_device(idx, self.device)] = self.strategy.merge(losses, len(idx), self.grad_accum)
 
     def size_at(self,
         i:int,  # number of a batch of this epoch

@@ -8,7 +8,7 @@ __all__ = ['mixed_loss', 'is_right', 'mixed_correct', 'mixup', 'cutmix', 'split_
 # %% ../../nbs/train/02_mixup.ipynb #1fed6305
 import torch
 
-from ..core import keyed_rng
+from ..core import keyed_rng, to_device
 
 # %% ../../nbs/train/02_mixup.ipynb #d5dd9e66
 def mixed_loss(
@@ -42,8 +42,7 @@ def _sample(yb, seed, step, alpha):
     if not alpha > 0:
         raise ValueError(f"alpha={alpha}: expected a number above 0; small values mix little, 1 draws λ uniformly")
     rng = keyed_rng(seed, step, 0, 0)
-    lam, perm = float(rng.beta(alpha, alpha)), torch.from_numpy(rng.permutation(len(yb)))
-    return rng, lam, perm.to(yb.device, non_blocking=True)
+    return rng, float(rng.beta(alpha, alpha)), to_device(rng.permutation(len(yb)), yb.device)
 
 # %% ../../nbs/train/02_mixup.ipynb #0421d63c
 def mixup(
