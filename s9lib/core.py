@@ -84,6 +84,7 @@ def memory_format(
     "Choose how images and filters lie in memory: channels last, the fastest, where it is right."
     return torch.contiguous_format if torch.device(device).type == 'mps' else torch.channels_last
 
+# %% ../nbs/00_core.ipynb #a1956854
 def to_device(
     t,       # a tensor, or an array
     device,  # `torch.device` or its name
@@ -92,6 +93,7 @@ def to_device(
     if not isinstance(t, torch.Tensor): t = torch.from_numpy(np.ascontiguousarray(t))
     return t.to(device, non_blocking=torch.device(device).type == 'cuda')
 
+# %% ../nbs/00_core.ipynb #a1956856
 def wide_float(
     device,  # `torch.device` or its name
 )->torch.dtype:
