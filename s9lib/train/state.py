@@ -21,17 +21,21 @@ from torch import nn
 # %% ../../nbs/train/06_state.ipynb #ab09e777
 def get_rng(
     device:torch.device,  # of the run
-)->list:                  # states: of the CPU's generator, then of each GPU's
+)->list:                  # states: of the CPU's generator, then of the device's if it is a GPU
     "Read torch's generators."
-    return [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if device.type == 'cuda' else [])]
+    of_gpu = dict(cuda=lambda: torch.cuda.get_rng_state(device), mps=lambda: torch.mps.get_rng_state())
+    return [torch.get_rng_state(), *([of_gpu[device.type]()] if device.type in of_gpu else [])]
 
 def set_rng(
     device:torch.device,  # of the run
     states:list,          # from `get_rng`
 )->None:
-    "Put torch's generators back."
+    "Put torch's generators back; that of a GPU if it is of the kind that the state is of."
     torch.set_rng_state(states[0].cpu())
-    if device.type == 'cuda': torch.cuda.set_rng_state_all([s.cpu() for s in states[1:]])
+    for state, now in zip(states[1:], get_rng(device)[1:]):              # one at most
+        if len(state) != len(now): continue
+        if device.type == 'cuda': torch.cuda.set_rng_state(state.cpu(), device)
+        else: torch.mps.set_rng_state(state.cpu())
 
 # %% ../../nbs/train/06_state.ipynb #4adeb2c2
 def digest(
