@@ -170,10 +170,10 @@ held out; the test set is not read. Each run is in attempts.csv, with its precis
 a point; PFLOP are those of training on all images. The runs in bfloat16 were made on an Intel Xeon with AMX, one \
 thread each, some before the library could choose images, by the same rule, but ranked by the loss with smoothed \
 labels; those in float32 on one without AMX, one thread each; those of `speed87` as it is and on the hardest 60 % and, \
-but for seed 0, of `speed94` as it is and with filters that fall to 0.01 on an AMD EPYC (Zen 5), two threads. Where the filters have a rate of their own, the hardest half is chosen from the \
-third epoch on, unless the name says another share. `speed94` was all images in every epoch and became the hardest \
-72 % from the sixth on; `speed87` was all images in batches of 125 and became batches of 200, from the third epoch \
-on the hardest 70 %, filters at 0.1."""
+but for seed 0, of `speed94` as it is and with filters that fall to 0.01 on an AMD EPYC (Zen 5), two threads. Where the \
+filters of `speed87` have a rate of their own, the hardest half is chosen from the third epoch on, unless the name says \
+another share. `speed94` was all images in every epoch and became the hardest 72 % from the sixth on; `speed87` was all \
+images in batches of 125 and became batches of 200, from the third epoch on the hardest 70 %, filters at 0.1."""
 
 
 TESTED = """## On the test set

@@ -68,7 +68,7 @@ def final(path, refuse='', **setting):
 
 def script(path):
     "A script of tests ends well."
-    r = subprocess.run([sys.executable, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT)
+    r = check.python(ROOT, path)
     return [] if not r.returncode else [f'status {r.returncode}: {check.last_lines(plain(r.stderr))}']
 
 def jobs():

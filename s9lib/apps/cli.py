@@ -224,16 +224,16 @@ def choose_learner(
 )->tuple:               # learner, function that trains it, short name, what was chosen in words
     "Make the learner of a recipe, or for photos that of a network to fine-tune, as the command line does."
     named = recipe or os.environ.get('S9LIB_RECIPE')
-    tune, other = named == 'finetune', not (weights is None or isinstance(weights, str) and weights == 'default')
-    if named and not tune and (model or size is not None or lr is not None or other):
+    tune, chosen = named == 'finetune', not (weights is None or isinstance(weights, str) and weights == 'default')
+    if named and not tune and (model or size is not None or lr is not None or chosen):
         raise ValueError(f"recipe={named!r} says which network, size and learning rate: give a recipe, or model, "
                          "size and lr, not both")
     if tune or model or size is not None or (not named and is_photos(train)):
         learn, fit, about = photo_learner(train, test, model, weights, size, bs, epochs, seed, device, cache=cache,
                                           strategy=strategy, balance=balance)
         return learn, lambda: fit(lr), model_spec(learn.model).arch.partition(':')[2], about
-    if lr is not None or other:
-        said = f'weights={str(weights)[:60]!r}' if other else f'lr={lr}'
+    if lr is not None or chosen:
+        said = f'weights={str(weights)[:60]!r}' if chosen else f'lr={lr}'
         raise ValueError(f"{said} is for fine-tuning, and images of {train.sizes()} px are trained by a recipe, which "
                          "has its own: name a model too, or leave it out")
     r = with_epochs(choose_recipe(train, device, recipe), epochs, bs)

@@ -9,10 +9,12 @@ __all__ = ['whitening_', 'dirac_', 'zero_gamma_']
 import torch
 from torch import nn
 
+from ..core import wide_float
+
 # %% ../../nbs/nets/01_init.ipynb #483b4743
 def _patch_eig(x, ks):
     "Eigenvalues (ascending) and eigenvectors (rows) of the covariance of all `ks`×`ks` patches of `x` (n,c,h,w)."
-    if x.device.type == 'mps': x = x.cpu()                             # it has no float64
+    if wide_float(x.device) != torch.float64: x = x.cpu()
     p = x.unfold(2, ks, 1).unfold(3, ks, 1)                            # (n,c,h',w',ks,ks)
     p = p.permute(0, 2, 3, 1, 4, 5).reshape(-1, x.shape[1]*ks*ks).double()
     val, vec = torch.linalg.eigh(p.T @ p / len(p))
