@@ -12,6 +12,7 @@ torch's own behaviour, median and range over the rounds, of the same round and l
 import argparse
 import os
 import platform
+import shlex
 import statistics
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from machine import processor
+from machine import processor, suffix
 
 SPINS = 1_000, 10_000, 30_000, 100_000
 SETTINGS = {'as it is': {}, **{f'GOMP_SPINCOUNT={n}': dict(GOMP_SPINCOUNT=str(n)) for n in SPINS},
@@ -34,7 +35,7 @@ def child(recipe, seconds, first):
     import torch
     from s9lib.data.loader import synth_dls
     from s9lib.train.recipes import get_recipe
-    r = replace(get_recipe(recipe), bs=125, hardest=())
+    r = replace(get_recipe(recipe), hardest=())
     dls = synth_dls(n=8*r.bs, n_test=10, bs=r.bs, device='cpu', preset='none')
     learn = r.learner(dls)
     learn._setup(1000, None, lambda step, n_steps: .1)
@@ -93,12 +94,12 @@ def main():
                       f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})']
         rows.append(f"| {s} | {' | '.join(cells)} |")
     text = '\n'.join([
-        '# How threads wait', '',
-        f'Images a second of training steps of `{a.recipe}` in batches of 125, without other work and with {a.load} other '
-        'processes that only count; `benchmarks/busy.py` says how.', '',
+        f'# How threads wait{suffix(a.out)}', '',
+        f'Images a second of training steps of `{a.recipe}`, without other work and with {a.load} other processes that only '
+        'count; `benchmarks/busy.py` says how.', '',
         f'| setting | idle, images/s | ratio | load {a.load}, images/s | ratio |', '|---|---:|---:|---:|---:|', *rows,
         '', f'n = {a.rounds} rounds, settings in turns.', '',
-        f"`python benchmarks/busy.py {' '.join(sys.argv[1:])}`; Python {platform.python_version()}, "
+        f"`python benchmarks/busy.py {shlex.join(sys.argv[1:])}`; Python {platform.python_version()}, "
         f'{platform.system()}, {processor()}, {os.cpu_count()} cores.', ''])
     print(text)
     if a.out: a.out.write_text(text, encoding='utf-8')

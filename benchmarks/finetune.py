@@ -23,6 +23,7 @@ import csv
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -241,7 +242,7 @@ def main():
                     rows.append(dict(data=name, who=who, seed=seed, **r))
                     print(f"{name} seed {seed} {who}: {r['acc']:.4f} in {r['seconds']:.1f} s, {r['epochs']}",
                           flush=True)
-    command = f"python benchmarks/finetune.py {' '.join(sys.argv[1:])}".replace(a.fastai_python, 'FASTAI/bin/python')
+    command = f"python benchmarks/finetune.py {shlex.join(sys.argv[1:])}".replace(a.fastai_python, 'FASTAI/bin/python')
     text = report(a, rows, sizes, command)
     print(text)
     if a.out:

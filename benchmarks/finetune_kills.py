@@ -12,6 +12,7 @@ machinery and the other points are those of survival.py.
 import argparse
 import platform
 import random
+import shlex
 import sys
 import tempfile
 import time
@@ -141,7 +142,7 @@ def report(a, found, seconds):
     text += table(['killed', 'times'], sorted(places.items(), key=lambda r: (not r[0].startswith('change'), r[0])))
     text += table(['settings', 'kills'], per.items())
     text += [f'- {name}, killed {killed}: {diff}' for name, killed, diff in bad] + ['']*bool(bad)
-    text += [f"`python benchmarks/finetune_kills.py {' '.join(sys.argv[1:])}`; seed {a.seed}, "
+    text += [f"`python benchmarks/finetune_kills.py {shlex.join(sys.argv[1:])}`; seed {a.seed}, "
              f"{seconds/60:.0f} minutes; torch {torch.__version__}, Python {platform.python_version()}, "
              f"{platform.system()} {platform.machine()}, one thread."]
     return '\n'.join(text) + '\n'

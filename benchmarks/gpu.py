@@ -18,6 +18,7 @@ import argparse
 import csv
 import os
 import platform
+import shlex
 import statistics
 import sys
 import tempfile
@@ -327,7 +328,7 @@ def report(a, device, checks, rows, limit, took):
     dtype = str(amp_dtype(device) if gpu else torch.float32).removeprefix('torch.')
     text += ['', '## Speed and accuracy', '', f'In turns, seed after seed, in one process, in {dtype}; the limit of '
              f'the card is {limit/1e12:.1f} TFLOP/s, measured on matrix products.', '', *speed_table(rows, limit), '',
-             f"`python benchmarks/gpu.py {' '.join(sys.argv[1:])}`; {card}, torch {torch.__version__}, Python "
+             f"`python benchmarks/gpu.py {shlex.join(sys.argv[1:])}`; {card}, torch {torch.__version__}, Python "
              f'{platform.python_version()}, {platform.system()}; {took:.0f} s in all.', '']
     return '\n'.join(text)
 

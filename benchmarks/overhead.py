@@ -11,6 +11,7 @@ count; on a GPU it is the wall clock after a synchronisation.
 import argparse
 import os
 import platform
+import shlex
 import statistics
 import sys
 import time
@@ -94,7 +95,7 @@ def main():
             '|---|---:|---:|---:|---:|---:|']
     clocks = 'wall' if device.type == 'cuda' else 'processor time, user and system'
     foot = ['', f'n = {a.rounds} pairs, interleaved; clock: {clocks}.', '',
-            f"`python benchmarks/overhead.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, "
+            f"`python benchmarks/overhead.py {shlex.join(sys.argv[1:])}`; torch {torch.__version__}, "
             f'Python {platform.python_version()}, {platform.system()} {hw}, 32 px images.']
     if a.out:
         a.out.parent.mkdir(parents=True, exist_ok=True)

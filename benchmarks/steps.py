@@ -34,7 +34,7 @@ from s9lib.train.recipes import get_recipe
 WAYS = {'direct': dict(winograd=False, amp=False), 'Winograd': dict(winograd=True, amp=False),
         'mixed precision': dict(winograd=False, amp=True)}
 CASES = {'recipes': (('resnet18', 128, 32), ('resnet18', 128, 24), ('speed94', 500, 32), ('speed94', 500, 24),
-                     ('fast', 500, 32), ('speed87', 125, 24)),  # recipe, batch, px
+                     ('fast', 500, 32), ('speed87', 200, 24)),  # recipe, batch, px
          'fine-tuning': [(net, 16, 160) for net in (  # network, batch, px
              'torchvision:resnet18', 'torchvision:resnet50', 'timm:convnext_tiny', 'torchvision:swin_t',
              'torchvision:densenet121', 'torchvision:regnet_y_1_6gf', 'torchvision:efficientnet_v2_s',

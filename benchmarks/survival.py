@@ -26,6 +26,7 @@ import pickle
 import platform
 import random
 import resource
+import shlex
 import shutil
 import signal
 import statistics
@@ -1171,7 +1172,7 @@ def report(a, killed, spoilt, full, more, costs, seconds):
                  'also at the end of an epoch: saving takes at most about 2 % of the time. Wall-clock time; the '
                  'largest includes what else the machine was doing.', '']
     text += total_lines(totals(killed, spoilt, full, more))
-    text += [f"`python benchmarks/survival.py {' '.join(sys.argv[1:])}`; seed {a.seed}, {seconds/60:.0f} minutes; "
+    text += [f"`python benchmarks/survival.py {shlex.join(sys.argv[1:])}`; seed {a.seed}, {seconds/60:.0f} minutes; "
              f"torch {torch.__version__}, Python {platform.python_version()}, "
              f"{platform.system()} {platform.machine()}, one thread."]
     return '\n'.join(text) + '\n'

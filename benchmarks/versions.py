@@ -12,6 +12,7 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -94,7 +95,7 @@ def main():
              '`benchmarks/versions.py` says how. Loader: images a second. Overhead: per cent over the bare loop. cam: '
              'processor time over that of the floor.']
     end = ['', f'n = {a.rounds} rounds in turns; one thread, processor time.', '',
-           f"`python benchmarks/versions.py {' '.join(sys.argv[1:])}`; torch {torch.__version__}, "
+           f"`python benchmarks/versions.py {shlex.join(sys.argv[1:])}`; torch {torch.__version__}, "
            f'Python {platform.python_version()}, {platform.system()}, {processor()}.', '']
     for name in a.benchmarks:
         lines += ['', *table(name, measure(a, name))]
