@@ -54,11 +54,10 @@ def measure(name, bs, size, ways, rounds, steps=2):
     for way in ways:
         winograd, amp = WAYS[way].values()
         set_seed(0)
-        if pretrained:
-            learners[way] = vision_learner(dls, name, weights=None, amp=amp)  # their values make no difference
-            learners[way].keep_stats = ('body',)                              # as `fine_tune` has it
+        if pretrained: learners[way] = vision_learner(dls, name, weights=None, amp=amp)  # values make no difference
         else: learners[way] = replace(recipe, winograd=winograd).learner(dls, amp=amp)
-        learners[way]._setup(rounds + 1, None, lambda step, n_steps: .1)
+        keep = ('body',)*pretrained                                                      # as `fine_tune` has it
+        learners[way]._setup(rounds + 1, None, lambda step, n_steps: .1, keep_stats=keep)
     table = []
     for r in range(rounds + 1):
         took = {}

@@ -10,6 +10,21 @@ __all__ = ['count_confusions', 'class_metrics', 'metrics_summary', 'top_k_accura
 import numpy as np
 
 # %% ../nbs/03_metrics.ipynb #a3f1d72b
+def _classes(name, v, n_classes):
+    "The array `v` of classes as int64, all of them from 0 to `n_classes`-1."
+    if v.size and v.dtype.kind not in 'biu':
+        raise ValueError(f"{name} is of type {v.dtype}: expected classes, which are integers from 0 to {n_classes - 1}")
+    if v.size and not 0 <= v.min() <= v.max() < n_classes:
+        raise ValueError(f"{name} holds {v.min()} to {v.max()}: expected classes from 0 to {n_classes - 1}")
+    return v.astype(np.int64)
+
+def _scores(probs):
+    "Probabilities or scores (n,c) as float64, all of them numbers."
+    probs = np.asarray(probs, float)
+    bad = np.isnan(probs).any(-1).sum()
+    if bad: raise ValueError(f"probs holds NaN in {bad} rows: expected numbers")
+    return probs
+
 def count_confusions(
     targs,          # true classes (n,), integers from 0 to c-1
     preds,          # predicted classes (n,), likewise
@@ -22,9 +37,7 @@ def count_confusions(
                          "multi_label_metrics")
     if targs.shape != preds.shape:
         raise ValueError(f"preds has shape {preds.shape}: expected {targs.shape}, one for each of targs")
-    for name, v in (('targs', targs), ('preds', preds)):
-        if v.size and not 0 <= v.min() <= v.max() < n_classes:
-            raise ValueError(f"{name} holds {v.min()} to {v.max()}: expected classes from 0 to {n_classes - 1}")
+    targs, preds = _classes('targs', targs, n_classes), _classes('preds', preds, n_classes)
     return np.bincount(targs*n_classes + preds, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 # %% ../nbs/03_metrics.ipynb #abacd81b
@@ -76,9 +89,10 @@ def top_k_accuracy(
     k:int=5,           # how many guesses count, from 1 to c
 )->float:              # in [0,1]
     "Give the share of images whose class is among the `k` likeliest; of equal ones the first counts as likelier."
-    probs, targs = np.asarray(probs), np.asarray(targs)
+    probs, targs = _scores(probs), np.asarray(targs)
     if targs.ndim != 1:
         raise ValueError(f"targs has shape {targs.shape}: expected (n,), one class per image; several labels have no k")
+    targs = _classes('targs', targs, probs.shape[1])
     if not 1 <= k <= probs.shape[1]:
         raise ValueError(f"k={k}: expected 1 to {probs.shape[1]}, the number of classes")
     own = probs[np.arange(len(targs)), targs][:, None]
@@ -92,7 +106,7 @@ def scale_probs(
 )->np.ndarray:          # float64 (n,c): softmax(log(probs)/temperature)
     "Divide the logits of these probabilities by a temperature."
     if not temperature > 0: raise ValueError(f"temperature={temperature}: expected a number above 0; 1 changes nothing")
-    z = np.log(np.asarray(probs, float).clip(1e-12))/temperature
+    z = np.log(_scores(probs).clip(1e-12))/temperature
     z = np.exp(z - z.max(1, keepdims=True))
     return z/z.sum(1, keepdims=True)
 
@@ -104,13 +118,13 @@ def fit_temperature(
     highest:float=20., # likewise; reached if they are no better than chance
 )->float:              # temperature
     "Find the temperature with the least cross-entropy."
-    targs, z = np.asarray(targs), np.log(np.asarray(probs, float).clip(1e-12))
+    targs, z = np.asarray(targs), np.log(_scores(probs).clip(1e-12))
     if targs.ndim != 1:
         raise ValueError(f"targs has shape {targs.shape}: expected (n,), one class per image; the temperature of a "
                          "softmax says nothing about several labels")
     if len(z) == 0 or len(z) != len(targs):
         raise ValueError(f"probs has {len(z)} rows for {len(targs)} targs: expected as many, and at least one")
-    own = z[np.arange(len(z)), targs]
+    own = z[np.arange(len(z)), _classes('targs', targs, z.shape[1])]
     lo, hi = np.log(lowest), np.log(highest)
     for _ in range(60):
         mid = (lo + hi)/2
@@ -121,7 +135,7 @@ def fit_temperature(
 # %% ../nbs/03_metrics.ipynb #4dac0213
 def _checked_rows(probs, targs):
     "Probabilities and labels as arrays of one shape."
-    probs, targs = np.asarray(probs, float), np.asarray(targs)
+    probs, targs = _scores(probs), np.asarray(targs)
     if probs.ndim != 2 or probs.shape != targs.shape:
         raise ValueError(f"targs has shape {targs.shape} and probs {probs.shape}: expected (n,c) both, labels of 0 and "
                          "1 and a probability for each")

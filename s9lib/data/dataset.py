@@ -106,6 +106,14 @@ class LazyImages:
         return f'JPEG {QUALITY} at {self.least} px' if kept else ''
 
 # %% ../../nbs/data/01_dataset.ipynb #d54ce9ca
+def _whole(labels):
+    "Labels as int64; refuse what that would change."
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in 'biuf' and labels.size or not (np.floor(labels) == labels).all():
+        raise ValueError(f"labels holds {labels.flat[0]!r}, … of type {labels.dtype}: expected whole numbers, the "
+                         "place of each image's class in `classes`, or 0 and 1 for several labels")
+    return labels.astype(np.int64)
+
 def _check_data(images, labels, classes, masks):
     "Refuse arrays that do not belong together."
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
@@ -164,8 +172,11 @@ def _digest(images, labels, classes):
     "First 12 hexadecimal digits of the SHA-256 of shape, class names, images and labels."
     h = hashlib.sha256(repr((images.shape, classes)).encode())
     if isinstance(images, LazyImages):
-        lazy, images = images, images.source if images.digests is None else np.zeros(0, np.uint8)
+        lazy, given = images, images.digests is not None
+        images = np.zeros(0, np.uint8) if given or images.files else images.source
         h.update(repr((lazy.digests, lazy.hw)).encode())
+        if lazy.files and not given:
+            for i in range(len(lazy)): h.update(lazy.content(i))
     for c in _chunks(images, 1 << 24): h.update(np.ascontiguousarray(c).data)
     h.update(np.ascontiguousarray(labels).data)
     return h.hexdigest()[:12]
@@ -199,13 +210,13 @@ class ImageData:
     stored:str = field(default='', init=False, repr=False)  # checksum kept with a cached file, see `checksum`
 
     def __post_init__(self):
-        self.labels, self.classes = np.asarray(self.labels, dtype=np.int64), list(self.classes)
+        self.labels, self.classes = _whole(self.labels), [str(c) for c in self.classes]
         if self.files is not None and len(self.files) != len(self.images):
             raise ValueError(f"files has {len(self.files)} names for {len(self.images)} images: expected one for each")
         _check_data(self.images, self.labels, self.classes, self.masks)
 
     def __len__(self): return len(self.images)
-    def __getitem__(self, i): return self.images[i], self.labels[i] if self.multi_label else int(self.labels[i])
+    def __getitem__(self, i): return self.images[i], self.labels[i] if np.ndim(self.labels[i]) else int(self.labels[i])
     def __repr__(self):
         kind = 'labels, several per image' if self.multi_label else 'classes'
         return f"ImageData({self.name}: {len(self):,} images of {self.sizes()}, {len(self.classes)} {kind})"

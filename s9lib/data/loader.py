@@ -170,7 +170,7 @@ def _resize(x, size):
         return F.interpolate(x, size=(size, size), mode='bilinear', antialias=True).contiguous(memory_format=lie)
     rows = torch.matmul(_weights(h, size).to(x.device), x.permute(0, 2, 3, 1).reshape(n, h, w*c))  # (n,size,w*c)
     cols = torch.kron(_weights(w, size).T.contiguous(), torch.eye(c)).to(x.device)                 # (w*c,size*c)
-    return (rows.view(-1, w*c) @ cols).view(n, size, size, c).permute(0, 3, 1, 2).contiguous(memory_format=lie)
+    return (rows.reshape(-1, w*c) @ cols).view(n, size, size, c).permute(0, 3, 1, 2).contiguous(memory_format=lie)
 
 # %% ../../nbs/data/07_loader.ipynb #07ad0001
 def output_size(
@@ -386,7 +386,9 @@ def _named_splits(train, test, valid_pct, seed):
         raise ValueError(f"valid_pct={valid_pct}, but {train.name} has a validation split of its own: leave valid_pct "
                          "out")
     if valid_pct: train, valid = train_valid_split(train, valid_pct, seed)
-    else: valid, test = (test, None) if test.split == 'valid' else (train.valid, test)
+    else: valid, test = (test, None) if test is not None and test.split == 'valid' else (train.valid, test)
+    if test is None and valid is None:
+        raise ValueError("there are no images to evaluate on: pass test, or valid_pct=0.1 to hold out a part of train")
     return replace(train, valid=None), test, valid                       # workers need no more than they load
 
 # %% ../../nbs/data/07_loader.ipynb #2338ab8d
@@ -414,7 +416,7 @@ class DataLoaders:
     def from_data(
         cls,
         train:ImageData,        # training images
-        test:ImageData,         # held-out images of the same classes: test, or what their `split` says
+        test:ImageData|None,    # held-out images of the same classes: test, or what their `split` says; None: none
         bs:int=None,            # batch size in training; None: 512, for photos 32; in tests up to 4 times that
         preset:str=None,        # see `train_tfms`; None: 'light', for photos 'photo'
         tfms=None,              # an `A.Compose` of one's own, or a torchvision v2 pipeline, instead of `preset`
@@ -433,12 +435,12 @@ class DataLoaders:
         "Make loaders from images: `train` is augmented and shuffled, the others are plain."
         _check_kind(train)
         train, test, valid = _named_splits(train, test, valid_pct, seed)
-        hw = (size, size) if isinstance(size, int) else tuple(size or train.hw or ())
+        hw = (int(size), int(size)) if isinstance(size, (int, np.integer)) else tuple(size or train.hw or ())
         if not hw:
             raise ValueError("the images differ in size: pass size=224, or another side in pixels for the network")
         if min(hw) < 1: raise ValueError(f"size={size}: expected pixels, at least 1")
         photo = train.hw != hw
-        preset, bs = preset or ('photo' if photo else 'light'), bs or (32 if photo else 512)
+        preset, bs = preset or ('photo' if photo else 'light'), (32 if photo else 512) if bs is None else bs
         m, s = (mean, std) if mean and std else _stats(train, tfms, photo)
         mean, std = mean or m, std or s
         if tfms is not None and tfm_args:

@@ -42,9 +42,9 @@ def whitening_(
 def dirac_(
     model:nn.Module,  # changed in place
 )->nn.Module:         # the same model
-    "Start the first `ni` filters of every widening 3×3 convolution as the identity."
+    "Start the first `ni` filters of every widening 3×3 convolution as the identity; grouped ones keep their values."
     for m in model.modules():
-        if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3) and m.out_channels >= m.in_channels:
+        if isinstance(m, nn.Conv2d) and m.kernel_size == (3, 3) and m.groups == 1 and m.out_channels >= m.in_channels:
             nn.init.dirac_(m.weight.data[:m.in_channels])
     return model
 

@@ -14,8 +14,9 @@ from ..hooks import eval_mode, layer_shapes
 
 # %% ../../nbs/nets/04_summary.ipynb #f53d8b5c
 def _zeros(model, input_size):
-    "Make an input of shape `input_size` where the model's parameters are."
-    return torch.zeros(input_size, device=next((p.device for p in model.parameters()), None))
+    "Make an input of shape `input_size` where the model's parameters are, of their type."
+    one = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    return torch.zeros(input_size, device=one.device, dtype=one.dtype)
 
 # %% ../../nbs/nets/04_summary.ipynb #bd1755d8
 def count_params(
@@ -34,7 +35,8 @@ def count_flops(
     x = _zeros(model, input_size)
     with eval_mode(model), FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
         out = model(x)
-        if backward: torch.autograd.grad(out.sum(), [p for p in model.parameters() if p.requires_grad])
+        learn = [p for p in model.parameters() if p.requires_grad]
+        if backward and learn: torch.autograd.grad(out.sum(), learn, allow_unused=True)
     return counter.get_total_flops()
 
 # %% ../../nbs/nets/04_summary.ipynb #aebb7020

@@ -202,7 +202,7 @@ def freeze_body(
     head = head_module(model)
     for p in param_groups(model)[0]['params']: p.requires_grad_(not frozen)
     for m in model.modules():
-        if isinstance(m, nn.modules.batchnorm._NormBase) and m is not head: m.train(not frozen)
+        if isinstance(m, nn.modules.batchnorm._NormBase) and m is not head: m.train(model.training and not frozen)
 
 # %% ../../nbs/nets/07_zoo.ipynb #7a00001e
 def read_weights(

@@ -74,7 +74,7 @@ class EarlyStopping(Callback):
 
     def before_epoch(self, learn):
         "End the run if the best loss is `patience` epochs old."
-        losses = [r['valid_loss'] for r in learn.history if 'valid_loss' in r]
-        bars = [loss + self.min_delta*(i > 0) for i,loss in enumerate(losses)]  # the first has nothing to beat
-        best = bars.index(min(bars)) if bars else 0
-        if len(losses) - 1 - best >= self.patience: raise CancelFit
+        best, since = float('inf'), 0
+        for loss in (r['valid_loss'] for r in learn.history if 'valid_loss' in r):
+            best, since = (loss, 0) if loss < best - self.min_delta else (best, since + 1)
+        if since >= self.patience: raise CancelFit

@@ -10,15 +10,30 @@ __all__ = ['save_checkpoint', 'checkpoints', 'keep_last', 'remove_temporary', 'u
 import hashlib
 import io
 import re
+from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ..core import atomic_path
 
 # %% ../../nbs/train/10_checkpoint.ipynb #6a684614
+_LEAVES = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, type(None))
 _NAME = re.compile(r'epoch(\d{4,})-step(\d{9,})-([0-9a-f]{16})\.pt')
+
+def _plain(o, name='state'):
+    "What `read_checkpoint` can read: numbers of NumPy as Python's; whatever is not plain is refused by its name."
+    if isinstance(o, np.generic): return o.item()
+    if isinstance(o, (torch.Tensor, *_LEAVES)): return o
+    if type(o) in (dict, OrderedDict):
+        new = {_plain(k, name): _plain(v, f'{name}.{k}') for k, v in o.items()}
+        same = all(a is c and b is d for (a, b), (c, d) in zip(o.items(), new.items()))
+        return o if same else new
+    if type(o) in (list, tuple, set): return type(o)(_plain(v, f'{name}.{i}') for i, v in enumerate(o))
+    raise TypeError(f"{name} is of type {type(o).__name__}, which a checkpoint cannot hold: expected tensors and plain "
+                    "Python, such as float(x) or x.tolist()")
 
 def save_checkpoint(
     state:dict,        # tensors and plain Python; what is done stands under 'epoch' and 'step'
@@ -26,7 +41,7 @@ def save_checkpoint(
 )->Path:               # the new file, `epoch<epoch>-step<step>-<sha256>.pt`
     "Write a checkpoint, complete or not at all."
     buf = io.BytesIO()
-    torch.save(state, buf)
+    torch.save(_plain(state), buf)
     data = buf.getbuffer()
     digest = hashlib.sha256(data).hexdigest()[:16]
     path = Path(folder)/f"epoch{state['epoch']:04d}-step{state['step']:09d}-{digest}.pt"
@@ -148,14 +163,21 @@ def _kind(opt):
     "What an optimiser's state must agree in: the options and the number of tensors of each group."
     return [(sorted(g), len(g['params'])) for g in opt['param_groups']]
 
+def _averages(avg):
+    "What an averager's state must agree in: its lists of tensors and their number."
+    return {k: len(v) if isinstance(v, (list, dict)) else 0 for k, v in avg.items()}
+
 def _same_kind(learn, state):
     "Whether optimiser and averaging of `state` are of the kind that `learn` has."
-    return _kind(learn.opt.state_dict()) == _kind(state['opt']) and bool(learn.avg) == bool(state['avg'])
+    avg = learn.avg.state_dict() if learn.avg else {}
+    return _kind(learn.opt.state_dict()) == _kind(state['opt']) and _averages(avg) == _averages(state['avg'])
 
 def _continue(learn, state):
     "Load all of `state` but the optimiser's settings; if the steps of an epoch are others, stand at its beginning."
     settings = [{k: v for k,v in g.items() if k != 'params'} for g in learn.opt.param_groups]
     here, there = learn.run_config(), state['run_config']
+    if learn.hardest and state.get('losses', torch.empty(0)).shape != learn.losses.shape:
+        state = {**state, 'losses': learn.losses}                        # of other images: as if none were seen
     learn.load_state_dict({**state, 'run_config': here})
     for g, new in zip(learn.opt.param_groups, settings): g.update(new)
     if any(here[k] != there.get(k) for k in ('bs', 'n_train')):
@@ -180,5 +202,6 @@ def warm_start(
     learn.model.load_state_dict(fits, strict=False)
     if learn.avg: learn.avg = learn.averager(learn.model)
     left = sorted({*own, *theirs} - fits.keys())
-    lack = f'; not {", ".join(left[:3])}{", …" if left[3:] else ""}' if left else '; the optimiser is another one'
+    other = '; the optimiser or the averaging is another one'
+    lack = f'; not {", ".join(left[:3])}{", …" if left[3:] else ""}' if left else other
     return f'{len(fits)} of {len(own)} tensors taken as the start of a new run' + lack

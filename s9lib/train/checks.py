@@ -108,10 +108,12 @@ def check_small_batch(
     dls,                    # `DataLoaders`
     parts:int=1,            # that each batch is cut into
     progressive_sizes=(),   # ((epochs, size), …) of progressive resizing
+    share:float=1.,         # of a batch that is trained on, see `n_hardest`
 )->None:
     "Raise if the network cannot train on the smallest piece of a batch of this run."
     dl = dls.train
     sizes = [min(dl.bs, dl.n), dl.n % dl.bs or dl.bs]                       # images in a whole batch and in the last
+    sizes = [min(n, max(2, round(share*n))) for n in sizes]
     least = min(n//min(parts, n) for n in sizes)
     if least > 1: return
     trial = copy.deepcopy(model).train()
@@ -188,7 +190,8 @@ def check_run(
     lr:float=None,  # learning rate that is asked for; None: the usual one
 )->None:
     "Raise for whatever can be known to fail in this run."
-    if n_epoch < 1: raise ValueError(f"n_epoch={n_epoch}: expected at least 1")
+    if n_epoch < 1 or n_epoch != int(n_epoch):
+        raise ValueError(f"n_epoch={n_epoch}: expected a whole number of epochs, at least 1")
     if lr is not None and not 0 < lr < float('inf'):
         raise ValueError(f"lr={lr}: expected a learning rate above 0, such as 0.001, or leave it out")
     norm, parts, bs = learn.max_grad_norm, learn.grad_accum, learn.dls.train.bs
@@ -204,7 +207,7 @@ def check_run(
     several = getattr(learn.dls, 'multi_label', False)
     check_loss(learn.loss_func, out, learn.metrics, several)
     if parts > 1 or learn.strategy.world_size > 1: check_mean(learn.loss_func, out, several)
-    check_small_batch(learn.model, learn.dls, parts, learn.progressive_sizes)
+    check_small_batch(learn.model, learn.dls, parts, learn.progressive_sizes, *learn.hardest[1:])
     check_memory(learn)
     learn.strategy.check_run(learn)
 

@@ -77,7 +77,7 @@ def all_reduce_max(
 def _sendable(e):
     "An exception that can be sent: itself, or its words."
     known = type(e).__module__ in ('builtins', 's9lib.train.callbacks')
-    if known or isinstance(e, (KeyboardInterrupt, SystemExit)): return e.with_traceback(None)
+    if known or isinstance(e, (KeyboardInterrupt, SystemExit)): return e
     return RuntimeError(f'process {rank()} stopped: {type(e).__name__}: {e}')
 
 @contextmanager
@@ -171,7 +171,9 @@ def shared_norms(
         if on_gpu: m.process_group = None
     try: yield
     finally:
-        for m, cls in norms: m.__class__ = cls
+        for m, cls in norms:
+            m.__class__ = cls
+            vars(m).pop('process_group', None)
 
 # %% ../../nbs/train/12_distributed.ipynb #47183f7c
 def _check_module(name, m, world):

@@ -45,6 +45,13 @@ def zero_sums(
     "Make the sums of an evaluation."
     return torch.zeros(3 + n, device=device, dtype=wide_float(device))
 
+def _per_image(name, values, n):
+    "What the metric `name` gave for `n` images, if it is one number for each."
+    if getattr(values, 'shape', None) == (n,): return values
+    got = f'shape {tuple(values.shape)}' if hasattr(values, 'shape') else type(values).__name__
+    raise ValueError(f"the metric {name!r} gives {got} for {n} images: expected a tensor of shape ({n},), one number "
+                     "per image")
+
 def batch_sums(
     loss:torch.Tensor,  # mean loss of the batch, a scalar
     out:torch.Tensor,   # logits, (n,c)
@@ -307,7 +314,7 @@ class Evaluator:
                     continue
                 with autocast(self.device, self.amp): out = self.model(xb)
                 out = out.float()
-                extra = [f(out, yb) for f in self.metrics.values()]
+                extra = [_per_image(name, f(out, yb), len(yb)) for name, f in self.metrics.items()]
                 total += batch_sums(self.loss_func(out, yb), out, [(1., yb)], extra)
                 if self.multi_label: rows.append((out, yb))
         loss, correct, n, *extra = self.strategy.all_reduce_sum(total).tolist()
@@ -331,7 +338,7 @@ class Evaluator:
     def get_preds(self,
         dl=None,         # a `Loader`; None: `dls.eval`
         tta:str='none',  # 'none' (single view), 'flip' (2 views) or 'six'
-    )->tuple:            # probabilities (n,c) and labels (n,), on the CPU, in the order of the data
+    )->tuple:            # probabilities (n,c) and labels (n,), on the CPU, in the order of the loader
         "Predict every image of `dl`."
         def probs(xb): return logits_to_probs(predict_logits(self.model, xb, tta, self.amp), self.multi_label)
         preds = self._map(probs, dl)

@@ -37,7 +37,7 @@ def set_lr(
     "Set the learning rates for the next step."
     for g in opt.param_groups:
         f = sched if not isinstance(sched, dict) else sched.get(g.get('name') or '')
-        f = f or sched.get((g.get('name') or '').partition('_')[0], sched[''])  # 'head_norms' follows 'head'
+        f = f or sched.get((g.get('name') or '').partition('_')[0]) or sched['']  # 'head_norms' follows 'head'
         g['lr'] = g['initial_lr']*f(step, n_steps)
     return opt.param_groups[0]['lr']
 
@@ -58,19 +58,21 @@ def in_phases(
 def take_step(
     opt:torch.optim.Optimizer,  # of the parameters
     scaler:torch.amp.GradScaler,  # of the gradients in float16, else without effect
-    params:list,                # all parameters of the model
+    params:list,                # all parameters of the model; those that are not in `opt` stay as they are
     l1:float=0.,                # L1 penalty on all weights
     max_grad_norm:float=0.,     # largest norm of the gradient of all weights together; 0: no limit
 )->None:
-    "Take one step along the gradient, with the penalty added and its norm clipped."
-    if max_grad_norm or l1: scaler.unscale_(opt)
-    if l1:
-        ps = [p for p in params if p.grad is not None]
-        torch._foreach_add_([p.grad for p in ps], torch._foreach_sign([p.detach() for p in ps]), alpha=l1)
-    if max_grad_norm: nn.utils.clip_grad_norm_(params, max_grad_norm)
+    "Take one step along the gradient, with the penalty added and its norm clipped; all gradients are cleared."
+    if max_grad_norm or l1:
+        scaler.unscale_(opt)
+        stepped = {p for g in opt.param_groups for p in g['params']}
+        ps = [p for p in params if p.grad is not None and p in stepped]
+    if l1: torch._foreach_add_([p.grad for p in ps], torch._foreach_sign([p.detach() for p in ps]), alpha=l1)
+    if max_grad_norm: nn.utils.clip_grad_norm_(ps, max_grad_norm)
     scaler.step(opt)
     scaler.update()
     opt.zero_grad()
+    for p in params: p.grad = None
 
 # %% ../../nbs/train/08_learner.ipynb #1ea40006
 def size_after(
@@ -84,6 +86,17 @@ def size_after(
         if epochs < end: return size
 
 # %% ../../nbs/train/08_learner.ipynb #1ea40021
+def _named_groups(opt, names):
+    "Parameters by the name of their group; 'body' stands for 'body_norms', too. All `names` must be among them."
+    groups = {}
+    for g in opt.param_groups:
+        for name in dict.fromkeys((g.get('name') or '', (g.get('name') or '').partition('_')[0])):
+            groups.setdefault(name, []).extend(g['params'])
+    if lack := [name for name in names if name not in groups]:
+        raise ValueError(f"unfreeze names the parameter group {lack[0]!r}, the optimizer has "
+                         f"{', '.join(map(repr, groups))}: give opt_func groups with names, as adamw does")
+    return groups
+
 def set_trainable(
     model:nn.Module,            # in training mode
     opt:torch.optim.Optimizer,  # its groups have names
@@ -91,19 +104,15 @@ def set_trainable(
     freeze:tuple=(),            # ((module name, epochs), …): the module learns for that many epochs
     unfreeze:tuple=(),          # ((name of a parameter group, epochs), …): the group learns after that many epochs
     keep_stats:tuple=(),        # names of parameter groups whose batch norms keep their running statistics and use them
+    frozen:set=frozenset(),     # parameters that never learn, whatever is said above
 )->None:
     "Choose the parameters and the statistics that learn in an epoch."
-    for name, epochs in freeze: model.get_submodule(name).requires_grad_(epoch < epochs)
-    groups = {}                                                          # 'body' stands for 'body_norms', too
-    for g in opt.param_groups:
-        for name in dict.fromkeys((g.get('name') or '', (g.get('name') or '').partition('_')[0])):
-            groups.setdefault(name, []).extend(g['params'])
-    if lack := [name for name in (*dict(unfreeze), *keep_stats) if name not in groups]:
-        raise ValueError(f"unfreeze names the parameter group {lack[0]!r}, the optimizer has "
-                         f"{', '.join(map(repr, groups))}: give opt_func groups with names, as adamw does")
+    groups = _named_groups(opt, (*dict(unfreeze), *keep_stats))
+    for name, epochs in freeze:
+        for p in model.get_submodule(name).parameters(): p.requires_grad_(epoch < epochs and p not in frozen)
     still = {p for name in (*(n for n, epochs in unfreeze if epoch < epochs), *keep_stats) for p in groups[name]}
     for name, epochs in unfreeze:
-        for p in groups[name]: p.requires_grad_(epoch >= epochs)
+        for p in groups[name]: p.requires_grad_(epoch >= epochs and p not in frozen)
     for m in model.modules():
         if still and isinstance(m, nn.modules.batchnorm._NormBase) and still.issuperset(m.parameters()): m.eval()
 
@@ -192,15 +201,15 @@ def describe_run(
         tfms=[str(b.tfm) for b in t.pipeline.transforms], alt_flip=t.alt_flip,
         photo_cache=getattr(t.data.images, 'recoded', '') or 'off',
         evaluated_on=f'{learn.dls.eval_name} {learn.checksum(e)}',
-        model=f'{type(m).__name__} {sum(p.numel() for p in m.parameters())}', architecture=describe_architecture(m),
-        modules=describe_modules(m), loss=name(learn.loss_func), opt=name(learn.opt_func),
-        lr=[g['initial_lr'] for g in learn.opt.param_groups],
-        learns=[[g.get('name', ''), len(g['params'])] for g in learn.opt.param_groups],
+        model=f'{type(m).__name__} {sum(p.numel() for p in m.parameters())}',
+        architecture=learn.architecture or describe_architecture(m), modules=describe_modules(m),
+        loss=name(learn.loss_func), opt=name(learn.opt_func), lr=[g['initial_lr'] for g in learn.opt.param_groups],
+        learns=[[g.get('name', ''), len({*g['params']} - learn.frozen)] for g in learn.opt.param_groups],
         sched={k: name(f) for k, f in scheds.items()},
         averager=name(learn.averager), l1=learn.l1, max_grad_norm=learn.max_grad_norm, grad_accum=learn.grad_accum,
         mix=name(learn.mix), progressive_sizes=[list(s) for s in learn.progressive_sizes],
-        freeze=[list(f) for f in learn.freeze], unfreeze=[list(f) for f in learn.unfreeze],
-        keep_stats=list(learn.keep_stats) or 'off', hardest=list(learn.hardest) or 'off',
+        freeze=[list(f) for f in learn.freeze], unfreeze=[list(f) for f in learn.tuning[0]],
+        keep_stats=list(learn.tuning[1]) or 'off', hardest=list(learn.hardest) or 'off',
         compile=learn.compile, precision=learn.precision, **learn.config)
 
 # %% ../../nbs/train/08_learner.ipynb #7352cbfa
@@ -240,7 +249,9 @@ class Learner(Evaluator):
         self.opt_func, self.cbs, self.averager, self.mix = as_opt_func(opt_func), list(cbs), averager, mix
         self.progressive_sizes, self.freeze, self.unfreeze = tuple(progressive_sizes), tuple(freeze), tuple(unfreeze)
         self.hardest, self.losses, self.known = tuple(hardest), None, None  # losses of the images; at the epoch's start
-        self.keep_stats = ()  # parameter groups whose batch norms keep their statistics; `fine_tune` names the body
+        self.tuning = self.unfreeze, ()  # of the run; groups whose batch norms keep their statistics; see `fine_tune`
+        self.frozen, self.architecture = frozenset(), ''  # parameters that do not learn, and the network, at its start
+        self.described = None                             # of a run: its `run_config`
         self.l1, self.max_grad_norm, self.grad_accum, self.compile = l1, max_grad_norm, grad_accum, compile
         self.seed = getattr(dls, 'seed', 0) if seed is None else seed
         self.recipe, self.config = recipe, recipe.config() if recipe else {}
@@ -283,20 +294,32 @@ class Learner(Evaluator):
         train_bn:bool|None=None,  # whether the body's batch norms follow the batches; None: if they never did before
     )->list:                  # `history`
         "Train a new head first, then everything: two phases of one run, which goes on where it was stopped."
-        self.unfreeze, n = (('body', freeze_epochs),), freeze_epochs + epochs
+        n = freeze_epochs + epochs
+        if min(epochs, freeze_epochs) < 0 or not n:
+            raise ValueError(f"epochs={epochs}, freeze_epochs={freeze_epochs}: expected at least one epoch in all")
         if train_bn is None: train_bn = not has_statistics(self.model)
-        self.keep_stats = () if train_bn else ('body',)
         warm = partial(one_cycle, pct_start=pct_start)
         head = partial(in_phases, phases=((freeze_epochs/n, warm, first), (1., warm, 1.)))
         body = partial(in_phases, phases=((freeze_epochs/n, constant, 0.), (1., warm, 1.)))
-        return self.fit(n, lr, {'head': head, '': body})
+        self._setup(n, lr, {'head': head, '': body}, (('body', freeze_epochs),), () if train_bn else ('body',))
+        return self._run()
 
-    def _setup(self, n_epoch, lr, sched):
+    def _optimizer(self, lr):
+        "Make the optimizer; `lr` takes the place of one that `opt_func` was given before."
+        if lr is None: return self.opt_func(self.model)
+        bound = isinstance(self.opt_func, partial) and 'lr' in self.opt_func.keywords
+        return self.opt_func(self.model, lr=lr) if bound else self.opt_func(self.model, lr)
+
+    def _setup(self, n_epoch, lr, sched, unfreeze=None, keep_stats=()):
         "Prepare a run of `n_epoch` epochs from step 0."
+        self.architecture, self.described = describe_architecture(self.model), None  # before a forward pass changes it
         check_run(self, n_epoch, lr)
         if self.device.type == 'cpu': keep_memory()
-        self.n_epoch, self.n_steps, self.sched = n_epoch, n_epoch*len(self.dls.train), sched
-        self.opt = self.opt_func(self.model) if lr is None else self.opt_func(self.model, lr)
+        self.n_epoch, self.n_steps, self.sched = int(n_epoch), int(n_epoch)*len(self.dls.train), sched
+        self.opt = self._optimizer(lr)
+        self.tuning = self.unfreeze if unfreeze is None else unfreeze, keep_stats
+        _named_groups(self.opt, (*dict(self.tuning[0]), *keep_stats))
+        self.frozen = {p for p in self.model.parameters() if not p.requires_grad}
         self.opt.zero_grad()
         for g in self.opt.param_groups: g['initial_lr'] = g['lr']
         self.avg = self.averager(self.model) if self.averager else None
@@ -322,15 +345,14 @@ class Learner(Evaluator):
             self.error = e
             raise
         finally:
-            all_learn = [(n, 1) for n, _ in self.freeze], [(n, 0) for n, _ in self.unfreeze]
-            set_trainable(self.model, self.opt, 0, *all_learn)
+            for p in self.model.parameters(): p.requires_grad_(p not in self.frozen)
             call_after_fit(self)
         return self.history
 
     def one_epoch(self):
         "Train from where the run is to the end of the epoch."
         self.model.train()
-        set_trainable(self.model, self.opt, self.epoch, self.freeze, self.unfreeze, self.keep_stats)
+        set_trainable(self.model, self.opt, self.epoch, self.freeze, *self.tuning, self.frozen)
         start, t = self.step - self.epoch*len(self.dls.train), time.perf_counter() - self.seconds
         if self.hardest: self.known, order = self.losses.cpu().numpy(), self.dls.train.order(self.epoch)
         with self.strategy.wrap(self.net) as net:
@@ -403,7 +425,8 @@ class Learner(Evaluator):
 
     def run_config(self)->dict:  # plain Python
         "Return what makes this run this run: another value of any of it is another run."
-        return describe_run(self)
+        if self.described is None: self.described = describe_run(self)  # of its start, not as training left the network
+        return self.described
 
     def run_info(self)->dict:  # plain Python
         "Return what may change in the middle of a run: it is named, and the run goes on."
@@ -415,8 +438,8 @@ class Learner(Evaluator):
         dl,   # a `Loader`
     )->str:
         "Fingerprint the images of a loader, once."
-        if id(dl.data) not in self.checksums: self.checksums[id(dl.data)] = dl.data.checksum()
-        return self.checksums[id(dl.data)]
+        if id(dl.data) not in self.checksums: self.checksums[id(dl.data)] = dl.data, dl.data.checksum()  # keeps its id
+        return self.checksums[id(dl.data)][1]
 
     def state_dict(self)->dict:  # tensors and plain Python, all of it finite
         "Return everything that the rest of the run depends on."
@@ -448,7 +471,7 @@ class Learner(Evaluator):
         set_rng(self.device, state['rng'])
 
     def lr_find(self,
-        lr_min:float=1e-5,   # rate of the first step, of the optimiser's first group; the others keep their ratio to it
+        lr_min:float=1e-5,   # rate of the first step, as `fit` takes it: groups whose rate it does not set keep theirs
         lr_max:float=10.,    # of the last, unless the loss diverges before
         n_steps:int=100,     # steps from one to the other, at least 5
         plot:bool=True,      # draw the curve
@@ -459,14 +482,18 @@ class Learner(Evaluator):
                              "at least 5 steps")
         test = LRFinder(n_steps)
         with preserve_state(self, self.model, self.device):
-            self._setup(-(-n_steps//len(self.dls.train)), None, None)
-            sched = partial(exponential, lo=lr_min/self.lr, hi=lr_max/self.lr)
-            self.sched, self.n_steps, self.cbs = sched, n_steps, [test]
+            self._setup(-(-n_steps//len(self.dls.train)), lr_min, None)
+            ends = self._optimizer(lr_max).param_groups
+            fixed = {g['name']: constant for g, end in zip(self.opt.param_groups, ends)
+                     if g.get('name') and g['lr'] == end['lr']}
+            self.sched = {'': partial(exponential, lo=1., hi=lr_max/lr_min), **fixed}
+            self.n_steps, self.cbs = n_steps, [test]
             try:
                 while True:
                     self.one_epoch()
                     self.epoch += 1
             except (CancelFit, FloatingPointError): pass
-        lr = suggest_lr(test.lrs, test.losses)
-        if plot: plot_lr_find(test.lrs, test.losses, lr)
+        lrs = [exponential(i, n_steps, lr_min, lr_max) for i in range(len(test.losses))]
+        lr = suggest_lr(lrs, test.losses)
+        if plot: plot_lr_find(lrs, test.losses, lr)
         return lr

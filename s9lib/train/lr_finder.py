@@ -6,6 +6,8 @@
 __all__ = ['exponential', 'gaussian_smooth', 'suggest_lr', 'plot_lr_find', 'LRFinder']
 
 # %% ../../nbs/train/07_lr_finder.ipynb #c34804dc
+import math
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -62,17 +64,18 @@ def plot_lr_find(
 
 # %% ../../nbs/train/07_lr_finder.ipynb #e7a6e6c3
 class LRFinder(Callback):
-    "Note learning rates and losses, and end the run when it diverges or is long enough."
+    "Note the losses, and end the run when it diverges or is long enough."
     def __init__(self,
         n_steps:int,           # steps to do
         diverged:float=4.,     # times the best smoothed loss, above 1
     ):
-        self.n_steps, self.diverged, self.lrs, self.losses = n_steps, diverged, [], []
+        self.n_steps, self.diverged, self.losses = n_steps, diverged, []
         self.mean, self.best = None, float('inf')  # smoothed loss, now and at its best
 
     def after_batch(self, learn):
         loss = float(learn.loss)
-        self.lrs.append(learn.lr); self.losses.append(loss)
+        if not math.isfinite(loss): raise CancelFit
+        self.losses.append(loss)
         self.mean = loss if self.mean is None else .7*self.mean + .3*loss
         self.best = min(self.best, self.mean)
-        if len(self.lrs) >= self.n_steps or self.mean > self.diverged*self.best: raise CancelFit
+        if len(self.losses) >= self.n_steps or self.mean > self.diverged*self.best: raise CancelFit

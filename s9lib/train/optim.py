@@ -167,7 +167,8 @@ class Lookahead:
         decay:float=.95**5,   # weight of the slow copy at the end of the run, in [0,1)
     ):
         self.every, self.decay = every, decay
-        self.fast = [t for t in model.state_dict().values() if t.is_floating_point()]
+        once = dict.fromkeys(model.state_dict(keep_vars=True).values())  # a layer may have two names
+        self.fast = [t.detach() for t in once if t.is_floating_point()]
         self.slow = [t.clone() for t in self.fast]
 
     @torch.no_grad()
@@ -234,15 +235,18 @@ def adamw(
 
 # %% ../../nbs/train/01_optim.ipynb #01200009
 def torch_optimizer(
-    model:nn.Module,        # a network whose head is known or can be found
+    model:nn.Module,        # any network; with `lr_body` one whose head is known or can be found
     lr:float|None=None,     # of all groups; None: what the class takes by default
     cls:type=torch.optim.AdamW,  # an optimiser of torch
     lr_body:float|None=None,  # of the body, if it differs
     **kwargs,               # for `cls`
-)->torch.optim.Optimizer:   # with groups 'body' and 'head'
+)->torch.optim.Optimizer:   # with groups 'body' and 'head', where there is such a head
     "Build an optimiser of torch for a model."
     rate = {} if lr is None else dict(lr=lr)
-    groups = param_groups(model)
+    try: groups = param_groups(model)
+    except ValueError:  # the head is no linear layer
+        if lr_body is not None: raise
+        groups = [dict(params=list(model.parameters()))]
     if lr_body is not None: groups[0]['lr'] = lr_body
     try: opt = cls([g for g in groups if g['params']], **rate, **kwargs)
     except TypeError as e:

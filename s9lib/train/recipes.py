@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from ..core import default_device, default_winograd, has_fast_bfloat16, set_seed
-from ..data.loader import DataLoaders, Loader
+from ..data.loader import at_size, DataLoaders, Loader
 from ..data.transforms import pixel_options, valid_tfms
 from ..metrics import count_confusions, metrics_summary, multi_label_metrics, top_k_accuracy
 from ..nets.fastnet import fastnet
@@ -83,10 +83,10 @@ def whiten_first_layer(
     dls:DataLoaders,        # whose training images are read
 )->None:
     "Whiten the first layer with up to 5,000 plain training images, of large ones with fewer."
-    n, (h, w) = len(dls.train.data), dls.train.data.hw
+    n, (h, w) = len(dls.train.data), dls.train.hw
     fits = max(1, 5000*32*32*27//(h*w*model.conv1.weight[0].numel()))     # numbers in all patches: about a gigabyte
     some = dls.train.data.subset(np.linspace(0, n - 1, min(n, 5000, fits)).astype(int))
-    plain = Loader(some, valid_tfms(dls.mean, dls.std), bs=len(some), device=dls.device)
+    plain = Loader(at_size(some, (h, w)), valid_tfms(dls.mean, dls.std), bs=len(some), device=dls.device)
     whitening_(model.conv1, next(plain.batches())[0])
 
 # %% ../../nbs/train/13_recipes.ipynb #cb483064

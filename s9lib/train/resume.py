@@ -162,7 +162,8 @@ def _loads(learn, path, state):
 
 def _find(learn, folder):
     "Load this run's furthest good checkpoint; its files (oldest first), other runs' files, one of them with its diff."
-    here, needs, own, others, other = learn.run_config(), tuple(learn.state_dict()), [], [], None
+    here, own, others, other = learn.run_config(), [], [], None
+    needs = tuple(k for k in learn.state_dict() if k != 'losses')  # which runs with `hardest` have
     for p, state in valid_checkpoints(folder, needs=needs):
         state = name_split(state, here)
         if diff := config_diff(here, state['run_config']):

@@ -49,13 +49,14 @@ def digest(
         h.update(p if isinstance(p, bytes) else str(p).encode())
     return h.hexdigest()[:12]
 
-_PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, type(None))
+_PLAIN = (bool, int, float, complex, str, bytes, range, torch.dtype, torch.device, type(None))
 _MODULE_INTERNALS = set(vars(nn.Module()))
 _KNOWN_PACKAGES = ('torch', 'torchvision', 'timm', 's9lib', 'numpy')  # their functions keep their defaults
 
 def _describe_value(v, depth=6):
     "Describe an argument or attribute, as deep as objects within objects go."
     def inner(x): return _describe_value(x, depth - 1)
+    if isinstance(v, np.generic): v = v.item()
     if isinstance(v, _PLAIN): return repr(v)
     if isinstance(v, (torch.Tensor, np.ndarray)): return f'{type(v).__name__} {tuple(v.shape)} {digest(v)}'
     if not depth: return type(v).__qualname__
@@ -67,7 +68,8 @@ def _describe_value(v, depth=6):
 def _given(f):
     "What a function closes over and defaults to, or what an object holds: name -> value."
     if isinstance(f, types.FunctionType):
-        closed = dict(zip(f.__code__.co_freevars, (c.cell_contents for c in f.__closure__ or ())))
+        cells = zip(f.__code__.co_freevars, f.__closure__ or ())
+        closed = {k: c.cell_contents for k, c in cells if c != types.CellType()}  # what is named later is not there yet
         if f.__module__.partition('.')[0] in _KNOWN_PACKAGES: return closed
         names = f.__code__.co_varnames[:f.__code__.co_argcount][-len(f.__defaults__):] if f.__defaults__ else ()
         return {**dict(zip(names, f.__defaults__ or ())), **(f.__kwdefaults__ or {}), **closed}
@@ -94,8 +96,14 @@ def describe_architecture(
     model:nn.Module,  # any network
 )->str:               # a hash, equal for networks that compute the same from the same weights
     "Describe a network beyond its weights."
+    parts = model.named_modules(), model.named_parameters(), model.named_buffers()
+    known = {id(o): n for part in parts for n, o in part}                # these are described where they stand
+    def named(v):
+        if id(v) in known: return f'<{known[id(v)]}>'
+        if type(v) in (list, tuple): return [named(x) for x in v]
+        return {k: named(x) for k, x in v.items()} if type(v) is dict else v
     def held(v):  # functions and methods by name: what they hold may be weights
-        return getattr(v, '__qualname__', None) or _describe_value(v)
+        return getattr(v, '__qualname__', None) or _describe_value(named(v))
     lines = []
     for name, m in model.named_modules():
         own = {k: held(v) for k, v in vars(m).items() if k not in _MODULE_INTERNALS and not isinstance(v, nn.Module)}
@@ -159,6 +167,7 @@ def preserve_state(
 ):
     "Put everything back as it was, whatever happens within the block."
     weights, attrs, rng = {k: v.clone() for k,v in model.state_dict().items()}, dict(vars(owner)), get_rng(device)
+    unsaved = [(b, b.clone()) for b in model.buffers()]  # a state dict may leave some out
     params = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     modes = [(m, m.training) for m in model.modules()]
     try: yield
@@ -166,6 +175,8 @@ def preserve_state(
         vars(owner).clear()
         vars(owner).update(attrs)
         model.load_state_dict(weights)
+        with torch.no_grad():
+            for b, was in unsaved: b.copy_(was)
         set_rng(device, rng)
         for p, grad, needs in params: p.requires_grad_(needs).grad = grad
         for m, training in modes: m.training = training
