@@ -9,6 +9,7 @@ __all__ = ['MODES', 'pick_mode', 'WorkerDataset', 'limit_workers', 'output_size'
 # %% ../../nbs/data/07_loader.ipynb #30532355
 import os
 import shutil
+import signal
 import warnings
 from dataclasses import replace
 
@@ -87,7 +88,8 @@ class WorkerDataset(torch.utils.data.Dataset):
 
 # %% ../../nbs/data/07_loader.ipynb #57ec89fe
 def _quiet_worker(_):
-    "Use one thread per worker; more of them fight over the cores."
+    "Use one thread per worker; more of them fight over the cores. Ctrl-C is for the process that waits for them."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
 
@@ -441,8 +443,8 @@ class DataLoaders:
         if min(hw) < 1: raise ValueError(f"size={size}: expected pixels, at least 1")
         photo = train.hw != hw
         preset, bs = preset or ('photo' if photo else 'light'), (32 if photo else 512) if bs is None else bs
-        m, s = (mean, std) if mean and std else _stats(train, tfms, photo)
-        mean, std = mean or m, std or s
+        m, s = _stats(train, tfms, photo) if mean is None or std is None else (mean, std)
+        mean, std = tuple(m if mean is None else mean), tuple(s if std is None else std)
         if tfms is not None and tfm_args:
             raise ValueError(f"tfm_args={tfm_args} and tfms: expected one of them; put the options into the pipeline")
         tfms = tfms if tfms is not None else train_tfms(preset, hw, mean, std, **(tfm_args or {}))

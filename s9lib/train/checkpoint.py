@@ -87,7 +87,7 @@ _RENAMED = {'clip': 'max_grad_norm', 'accum': 'grad_accum', 'sizes': 'progressiv
 _DROPPED = ('ghost', 'winograd', 'metrics')  # said in other words today, or no longer part of it
 
 def upgrade_state(
-    state:dict,  # as `Learner.state_dict` gives it today, or gave it before version 0.2
+    state:dict,  # as `Learner.state_dict` gives it today, or gave it before
 )->dict:         # as it gives it today; `state` itself if it is
     "Say what an older version saved in today's words."
     if not isinstance(old := state.get('identity'), dict): return state

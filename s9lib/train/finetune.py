@@ -127,7 +127,7 @@ def photo_learner(
         if tuned: return learn.fine_tune(s['epochs'], lr=lr)
         return learn.fit_one_cycle(s['epochs'], 2e-3 if lr is None else lr)
     steps = (s['epochs'] + tuned)*len(dls.train)
-    how = f"{'one epoch of the head, then ' if tuned else ''}{s['epochs']} epochs"
+    how = f"{'one epoch of the head, then ' if tuned else ''}{s['epochs']} epoch{'s'*(s['epochs'] != 1)}"
     said = f"{spec.arch.partition(':')[2]} ({why}): {how} of {n:,} images at {s['size']} px, {s['bs']} a step"
     if steps < 100: said += f'; {steps} steps in all are few: take {-(-100//len(dls.train))} epochs'
     return learn, train_it, said
