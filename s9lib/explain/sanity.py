@@ -16,11 +16,10 @@ from ..data.dataset import ImageData
 
 # %% ../../nbs/explain/08_sanity.ipynb #fdc2a8be
 def _reinit(module):
-    "Give every parameter below `module` a fresh value: PyTorch's own reset, or else a shuffle."
-    for m in module.modules():
-        if hasattr(m, 'reset_parameters'): m.reset_parameters()
-        else:
-            for p in m.parameters(recurse=False): p.data = p.data.flatten()[torch.randperm(p.numel())].view_as(p)
+    "Give the parameters of `module` itself fresh values: PyTorch's own reset, or else a shuffle."
+    if hasattr(module, 'reset_parameters'): module.reset_parameters()
+    else:
+        for p in module.parameters(recurse=False): p.data = p.data.flatten()[torch.randperm(p.numel())].view_as(p)
 
 def _stages(model):
     "Names of the children with parameters, the last first."
@@ -28,14 +27,16 @@ def _stages(model):
 
 def randomize_weights(
     model:nn.Module,  # not changed
-    n:int=None,       # how many of the model's children with parameters, counted from the output; None for all
+    n:int=None,       # how many of the model's children with parameters, counted from the output; None: all weights
     seed:int=0,       # of the new weights
 )->nn.Module:         # a copy on the same device
     "Copy `model` with fresh weights in its last `n` children."
     device, new = next(model.parameters()).device, deepcopy(model).cpu()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for name in _stages(new)[:n]: _reinit(getattr(new, name))
+        for name in _stages(new)[:n]:
+            for m in getattr(new, name).modules(): _reinit(m)
+        if n is None: _reinit(new)
     return new.to(device).eval()
 
 # %% ../../nbs/explain/08_sanity.ipynb #b348da0f
