@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from .activations import (as_images, check_finite, explain_mode, layer_gradients, record_activations,
-                                       unwrap_model)
+from .activations import (as_images, check_finite, detach, explain_mode, layer_gradients,
+                                       record_activations, unwrap_model)
 from .cam import cam, CamResult, GradCAM
-from .methods import CAM_METHODS, gradcampp_weights, normalize_maps, target_scores, upsample
+from .methods import (CAM_METHODS, fix_target, gradcampp_weights, normalize_maps, score_copies,
+                                   target_scores, upsample)
 from ..hooks import find_layers, Hooks
 
 # %% ../../nbs/explain/05_attribution.ipynb #e29e38f7
@@ -110,22 +111,13 @@ def _join(weighted, eigen):
     "Make one map (n,h,w) of weighted channels (n,k,h,w)."
     return CAM_METHODS['eigencam'](weighted) if eigen else weighted.sum(1)
 
-def _classes_only(ids, who):
-    "Refuse targets that are functions."
-    if (ids < 0).any(): raise ValueError(f"{who} needs classes as target, not functions")
-
 # %% ../../nbs/explain/05_attribution.ipynb #de6be670
-def _target_of(target, ids, i):
-    "Target of image `i` alone: its class, or the function that chose."
-    if ids[i] >= 0: return ids[i].item()
-    return target if callable(target) else lambda out: torch.stack([target[i](o).reshape(()) for o in out])
-
-def _confidences(model, xi, a, target, bs):
-    "Score (k,) of `target` for image `xi` (3,h,w) seen through each channel of `a` (k,h',w'), above that of no image."
-    nothing, out = target_scores(model(torch.zeros_like(xi)[None]), target, 1)[0], []
+def _confidences(model, xi, a, score, bs):
+    "`score` (k,) of image `xi` (3,h,w) seen through each channel of `a` (k,h',w'), above that of no image."
+    nothing, out = score(model(torch.zeros_like(xi)[None]), 1), []
     for part in (a - a.amin((1, 2), keepdim=True)).split(bs):
         masks = normalize_maps(upsample(part, tuple(xi.shape[1:])), 'max')[0].to(xi.dtype)  # (bs,h,w)
-        out.append((target_scores(model(xi * masks[:, None]), target, len(masks))[0] - nothing).to(a.dtype))
+        out.append((score(model(xi * masks[:, None]), len(masks)) - nothing).to(a.dtype))
     return torch.cat(out)
 
 @torch.no_grad()
@@ -143,9 +135,9 @@ def score_cam(
     model = unwrap_model(model)
     with explain_mode(model, x):
         name, _, A, _, logits = _activation(model, x, layer, reshape)  # A (n,k,h',w')
-        ids, raw = target_scores(logits, target, len(x))[1], []
+        (_, ids, of), raw = score_copies(logits, target, len(x)), []
         for i, (xi, a) in enumerate(zip(x, A)):
-            w = _confidences(model, xi, a, _target_of(target, ids, i), bs)  # (k,)
+            w = _confidences(model, xi, a, lambda out, k, i=i: of(out, torch.full((k,), i, device=x.device)), bs)  # (k,)
             raw.append(_join(w[None, :, None, None] * a, eigen)[0])
     return _result(logits, ids, name, torch.stack(raw), tuple(x.shape[2:]), norm)
 
@@ -164,14 +156,14 @@ def ablation_cam(
     model = unwrap_model(model)
     with explain_mode(model, x):
         name, module, A, layout, logits = _activation(model, x, layer, reshape)  # A (n,k,h',w')
-        score, ids = target_scores(logits, target)
-        again, w = ids if (ids >= 0).all() else target, []
+        score, ids = target_scores(logits, target, len(x))
+        again, w = fix_target(target, ids), []
         for k in range(A.shape[1]):
             def without(hook, m, inputs, out, k=k):
                 out = out.clone()
                 out.select(_channel_axis(layout, out.shape), k).zero_()
                 return out
-            with Hooks([module], without): w.append(score - target_scores(model(x), again)[0])
+            with Hooks([module], without): w.append(score - target_scores(model(x), again, len(x))[0])
     w = torch.stack(w, 1).to(A.dtype) / score.to(A.dtype).abs().clamp(min=1e-12)[:, None]  # (n,k)
     return _result(logits, ids, name, _join(w[:, :, None, None] * A, eigen), tuple(x.shape[2:]), norm)
 
@@ -187,18 +179,17 @@ def occlusion(
     "Map how much of the score is lost when a patch is covered by the mean colour."
     if not 0 < stride <= size:
         raise ValueError(f"stride={stride}, size={size}: expected 0 < stride <= size, or some pixels are never covered")
-    n, _, h, w = x.shape
     with explain_mode(model, x):
-        logits = model(x)
-        score, ids = target_scores(logits, target)
-        again = ids if (ids >= 0).all() else target
+        (n, _, h, w), logits = x.shape, model(x)
+        score, ids = target_scores(logits, target, n)
+        again = fix_target(target, ids)
         lost, seen = torch.zeros(n, h, w, device=x.device), torch.zeros(h, w, device=x.device)
         for i in range(stride - size, h, stride):
             for j in range(stride - size, w, stride):
                 rows, cols = slice(max(i, 0), i + size), slice(max(j, 0), j + size)
                 covered = x.clone()
                 covered[:, :, rows, cols] = 0
-                lost[:, rows, cols] += (score - target_scores(model(covered), again)[0])[:, None, None]
+                lost[:, rows, cols] += (score - target_scores(model(covered), again, n)[0])[:, None, None]
                 seen[rows, cols] += 1
     return _result(logits, ids, 'occlusion', lost / seen, (h, w))
 
@@ -238,7 +229,7 @@ def smooth_cam(
     model:nn.Module,           # any torch model that returns logits (n,c)
     x:torch.Tensor,            # (n,3,h,w), normalised
     layers=None,               # as in `cam`
-    target=None,               # as in `cam`, but no function
+    target=None,               # as in `cam`; None: the top class of the clean image
     method:str='gradcam',      # as in `cam`
     n_samples:int=8,           # noisy copies, >=1
     sigma:float=0.1,           # standard deviation of the noise, in units of x
@@ -247,11 +238,11 @@ def smooth_cam(
 )->CamResult:                  # as `cam` returns it
     "Average the raw maps of noisy copies of the images."
     clean = cam(model, x, layers, target, method, reshape=reshape)
-    _classes_only(clean.target, 'smooth_cam')
+    target = fix_target(target, clean.target)
     g, raw = torch.Generator().manual_seed(seed), {k: 0 for k in clean.raw}
     for _ in range(n_samples):
         noisy = x + sigma*torch.randn(x.shape, generator=g).to(x)
-        one = cam(model, noisy, list(clean.raw), clean.target, method, reshape=reshape)
+        one = cam(model, noisy, list(clean.raw), target, method, reshape=reshape)
         for k, v in one.raw.items(): raw[k] = raw[k] + v/n_samples
     for k, v in raw.items(): clean.add(k, v, tuple(x.shape[2:]))
     return clean
@@ -263,7 +254,7 @@ def _noisy_derivatives(model, x, layers, target, n_samples, sigma, seed, reshape
     for _ in range(n_samples):
         noisy = x + sigma*torch.randn(x.shape, generator=g).to(x)
         out, acts, layouts = record_activations(model, noisy, layers, reshape=reshape)
-        with torch.enable_grad(): score = target_scores(out, target)[0]
+        with torch.enable_grad(): score = target_scores(out, target, len(x))[0]
         for name, G in zip(acts, layer_gradients(score, acts)):
             check_finite(name, 'gradients', G)
             G = as_images(name, len(x), G, layouts[name])
@@ -275,7 +266,7 @@ def smooth_gradcampp(
     model:nn.Module,           # any torch model that returns logits (n,c)
     x:torch.Tensor,            # (n,3,h,w), normalised
     layers=None,               # as in `cam`
-    target=None,               # as in `cam`, but no function; None: the top class of the clean image
+    target=None,               # as in `cam`; None: the top class of the clean image
     n_samples:int=8,           # noisy copies, >=1
     sigma:float=0.1,           # standard deviation of the noise, in units of x
     seed:int=0,                # of the noise
@@ -286,11 +277,10 @@ def smooth_gradcampp(
     with explain_mode(model, x):
         x = x.clone() if x.is_inference() else x.detach()
         out, acts, layouts = record_activations(model, x, layers, False, reshape)
-        ids = target_scores(out, target)[1]
-        _classes_only(ids, 'smooth_gradcampp')
-        r = CamResult(out.detach(), ids)
+        ids = target_scores(out, target, len(x))[1]
+        target, r = fix_target(target, ids), CamResult(detach(out), ids)
         torch.set_grad_enabled(False)
-        for name, D in _noisy_derivatives(model, x, list(acts), ids, n_samples, sigma, seed, reshape).items():
+        for name, D in _noisy_derivatives(model, x, list(acts), target, n_samples, sigma, seed, reshape).items():
             A = as_images(name, len(x), acts[name], layouts[name])  # (n,k,h',w')
             r.add(name, (gradcampp_weights(A, *D).sum((2, 3), keepdim=True) * A).sum(1), tuple(x.shape[2:]))
     return r

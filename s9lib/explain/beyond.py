@@ -14,18 +14,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..core import install_line, wide_float
-from .activations import explain_mode, Layout, record_activations, unwrap_model
+from .activations import detach, explain_mode, Layout, record_activations, unwrap_model
 from .cam import CamResult
-from .methods import target_scores, upsample
+from .methods import score_copies, target_scores, upsample
 from ..hooks import Hooks
 
 # %% ../../nbs/explain/14_beyond.ipynb #86250ae2
-def _chosen(target, ids):
-    "Make the function of (output, indices of images) that gives the scores of `target`, whose classes are `ids` (n,)."
-    if (ids >= 0).all(): return lambda out, which: target_scores(out, ids[which], len(which))[0]
-    if callable(target): return lambda out, which: target_scores(out, target, len(which))[0]
-    return lambda out, which: target_scores(out, [target[i] for i in which.tolist()], len(which))[0]
-
 def _check_sum(who, parts, want, least, fix):
     "Warn if `parts` (n,k) do not add up to `want` (n,)."
     size = torch.maximum(want.abs(), .1*parts.abs().sum(1))  # what nearly cancels is not judged by its rest
@@ -49,8 +43,8 @@ def integrated_gradients(
         x = x.clone() if x.is_inference() else x.detach()
         base = torch.zeros_like(x) if baseline is None else baseline.to(x).expand_as(x)
         out = model(x)
-        score, ids = target_scores(out, target, len(x))
-        of, which = _chosen(target, ids), torch.arange(len(x), device=x.device)
+        score, ids, of = score_copies(out, target, len(x))
+        which = torch.arange(len(x), device=x.device)
         gained = score - of(model(base), which)
         with torch.enable_grad():
             parts = Captum(lambda z, which: of(model(z), which)).attribute(
@@ -114,7 +108,7 @@ def fullgrad(
                "ReLU, max pooling or batch norm; take integrated_gradients")
     hw = tuple(x.shape[2:])
     maps = [sum(upsample(c, hw) for c in _rescaled(p.float(), per).unbind(1)) for n, p in parts if p.ndim == 4]
-    r = CamResult(out.detach(), ids, norm=norm)
+    r = CamResult(detach(out), ids, norm=norm)
     r.add('all layers', sum(maps), hw)
     return r
 
@@ -131,10 +125,10 @@ class _Attentions(TorchFunctionMode):
         out = func(*args, **(kwargs or {}))
         if func in _SOFTMAX and out.ndim == 4 and out.shape[2] == out.shape[3]: self.kept.append(out.detach())
         if func is F.scaled_dot_product_attention:
-            q, k, v, *rest = args
-            options = dict(zip(('attn_mask', 'dropout_p', 'is_causal'), rest)) | (kwargs or {})
+            given = dict(zip(('query', 'key', 'value', 'attn_mask', 'dropout_p', 'is_causal'), args)) | (kwargs or {})
+            k, v = given['key'], given['value']
             eye = torch.eye(k.shape[-2], device=k.device, dtype=v.dtype).expand(*v.shape[:-2], -1, -1)
-            self.kept.append(func(q, k, eye, **options).detach())              # attends to one-hot values: the matrix
+            self.kept.append(func(**given | {'value': eye}).detach())          # attends to one-hot values: the matrix
         return out
 
 def attention_rollout(

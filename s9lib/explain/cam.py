@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from .activations import (as_images, check_finite, classifier_weights, detach, explain_mode,
+from .activations import (as_images, check_finite, check_images, classifier_weights, detach, explain_mode,
                                        layer_gradients, linear_inputs, record_activations, unwrap_model)
-from .methods import (CAM_METHODS, CAM_WEIGHTS, eigen_smooth, normalize_maps, NORMS, target_scores, to_heatmap,
-                                   upsample)
+from .methods import (by_function, CAM_METHODS, CAM_WEIGHTS, eigen_smooth, normalize_maps, NORMS, plain_ids,
+                                   target_scores, to_heatmap, upsample)
 from ..hooks import find_layers
 
 # %% ../../nbs/explain/04_cam.ipynb #1001dd2c
@@ -65,10 +65,7 @@ def _check(x, method, norm):
     if not callable(method) and method not in CAM_METHODS:
         raise ValueError(f"method={method!r}: expected one of {', '.join(CAM_METHODS)}")
     if norm not in NORMS: raise ValueError(f"norm={norm!r}: expected one of {NORMS}")
-    if not isinstance(x, torch.Tensor) or x.ndim != 4 or not x.is_floating_point():
-        what = f'{x.dtype} of shape {tuple(x.shape)}' if isinstance(x, torch.Tensor) else type(x).__name__
-        raise ValueError(f"x is a {what}: expected a float tensor (n,c,h,w), normalised as in training; "
-                         "for one image pass x[None]")
+    check_images(x)
 
 _NO_GRADIENT = ('cam', 'eigencam')  # methods that need no backward pass
 
@@ -84,7 +81,9 @@ def _explain(out, acts, layouts, heads, target, last, method, norm, hw):
             _check_gradient(name, layouts[name], G)
             G = as_images(name, n, G, layouts[name])                          # (n,k,h',w')
         A = as_images(name, n, A.detach(), layouts[name])
-        if method == 'cam': G = classifier_weights(name, A, heads, ids, out.shape[1])
+        if method == 'cam':
+            rows = plain_ids(out, score, ids) if by_function(target) else ids
+            G = classifier_weights(name, A, heads, rows, out.shape[1] if isinstance(out, torch.Tensor) else None)
         result.add(name, (method if callable(method) else CAM_METHODS[method])(A, G), hw)
     return result
 

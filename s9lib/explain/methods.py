@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['CAM_WEIGHTS', 'CAM_METHODS', 'NORMS', 'ClassifierOutputTarget', 'ClassifierOutputSoftmaxTarget',
-           'BinaryClassifierOutputTarget', 'RawScoresOutputTarget', 'SemanticSegmentationTarget', 'target_scores',
+           'BinaryClassifierOutputTarget', 'RawScoresOutputTarget', 'SemanticSegmentationTarget', 'class_ids',
+           'by_function', 'plain_ids', 'target_scores', 'fix_target', 'score_copies', 'class_probs',
            'gradcampp_weights', 'eigen_smooth', 'normalize_maps', 'upsample', 'to_heatmap']
 
 # %% ../../nbs/explain/03_methods.ipynb #cf33db01
@@ -13,6 +14,8 @@ from functools import partial
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from .activations import map_output
 
 # %% ../../nbs/explain/03_methods.ipynb #cc5b152a
 class ClassifierOutputTarget:
@@ -84,17 +87,28 @@ class SemanticSegmentationTarget:
         return (scores * mask.to(out)).sum((-2, -1))
 
 # %% ../../nbs/explain/03_methods.ipynb #f4393789
-def _class_ids(target, n, n_classes, device):
-    "Turn None-free `target` (int, list, array or tensor of them) into a checked LongTensor (n,)."
-    t = torch.as_tensor(target, device=device)
+def class_ids(
+    target,    # class index, or one for each image: list, array or tensor
+    n:int,     # number of images
+    device,    # of the result
+)->torch.Tensor:  # (n,)
+    "Turn classes into a LongTensor."
+    try: t = torch.as_tensor(target, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"target={str(target)[:60]}: expected a class index, one for each image, or function(s) of "
+                        "what the model puts out") from None
     if t.is_floating_point() or t.is_complex() or t.dtype == torch.bool:
         raise TypeError(f"target holds {t.dtype} values: expected class indices, which are integers")
     if t.ndim == 0: t = t.expand(n)
     if t.shape != (n,): raise ValueError(f"target has shape {tuple(t.shape)} for a batch of {n} images: pass one class "
                                          f"for all of them or exactly {n}")
-    bad = t[(t < 0) | (t >= n_classes)]
-    if len(bad): raise ValueError(f"target {bad[0].item()} is not a class of this model: expected 0 to {n_classes-1}")
     return t.long()
+
+def by_function(
+    target,  # as for `target_scores`
+)->bool:
+    "Tell whether functions choose what is explained, rather than classes."
+    return callable(target) or isinstance(target, (list, tuple)) and any(map(callable, target))
 
 def _call_target(target, logits, n):
     "Scores and classes of a target function, or of a list with one for each image."
@@ -105,23 +119,35 @@ def _call_target(target, logits, n):
     else:
         if len(target) != n:
             raise ValueError(f"target has {len(target)} functions for a batch of {n} images: pass one each")
-        ids, one = [getattr(t, 'category', -1) for t in target], [t(o) for t, o in zip(target, _each(logits, n))]
+        if not all(map(callable, target)): raise TypeError("target mixes functions and classes: pass functions only, "
+                                                           "such as ClassifierOutputTarget(3) for class 3")
+        ids, one = [getattr(t, 'category', -1) for t in target], [t(_images(logits, i, n)) for i, t in enumerate(target)]
         s = torch.stack([o[0] if isinstance(o, torch.Tensor) and o.shape == (1,) else o for o in one])
     ids = [i if isinstance(i, int) else -1 for i in ids]
     return s, torch.tensor(ids, device=s.device if isinstance(s, torch.Tensor) else dev)
 
-def _each(out, n):
-    "What a model put out for each of `n` images: tensors, or tuples, lists and dicts of them."
-    if isinstance(out, list) and len(out) == n and all(isinstance(o, dict) for o in out): return out  # a detector
-    if isinstance(out, dict): return [dict(zip(out, v)) for v in zip(*(_each(v, n) for v in out.values()))]
-    if isinstance(out, (tuple, list)): return [type(out)(v) if type(out) in (tuple, list) else v
-                                               for v in zip(*(_each(v, n) for v in out))]
-    return out
+def _images(out, which, n):
+    "What a model puts out for images `which` (an index, or (m,) of them) of a batch of `n`; a list of a detector too."
+    if isinstance(out, list) and len(out) == n and all(isinstance(o, dict) for o in out):
+        return out[which] if isinstance(which, int) else [out[i] for i in which.tolist()]
+    return map_output(lambda t: t[which] if t.ndim and len(t) == n else t, out)
 
-def _yes_or_no(logits, target, n):
-    "Scores and classes of a model with one logit: class 1 is its yes, class 0 its no, whose score is the negative one."
-    ids = (logits.detach()[:, 0] > 0).long() if target is None else _class_ids(target, n, 2, logits.device)
-    return logits[:, 0] * (2*ids - 1), ids
+def _class_scores(logits, ids):
+    "Scores (n,) of classes `ids` (n,); one logit has two, 1 for its yes and 0 for its no, whose score is the negative."
+    return logits[:, 0] * (2*ids - 1) if logits.shape[1] == 1 else logits.gather(1, ids[:, None])[:, 0]
+
+def plain_ids(
+    out,             # as the model returned it
+    s:torch.Tensor,  # (n,) scores that functions chose
+    ids,             # (n,) classes that the functions name, or -1
+)->torch.Tensor:     # (n,) classes, -1 for all others
+    "Keep the classes of functions that give nothing but the score of their class."
+    if not isinstance(out, torch.Tensor) or out.ndim != 2: return torch.full_like(ids, -1)
+    known = (ids >= 0) & (ids < max(2, out.shape[1]))
+    return torch.where(known & (_class_scores(out, torch.where(known, ids, 0)) == s), ids, -1)
+
+_ALONE = ("the target function belongs to this one batch, and here copies of its images are scored: pass a list of "
+          "functions, one for each image, or give it a method pick(which), the function for copies of images `which` (m,)")
 
 def target_scores(
     logits,             # (n,c) tensor as the model returned it; anything it returns if `target` is a function
@@ -130,21 +156,65 @@ def target_scores(
 )->tuple:               # scores (n,), differentiable, and the class of each (n,), -1 where a function chose
     "Return the scores to explain, and the class of each; one logit has two classes, 0 for no and 1 for yes."
     n = len(logits) if n is None else n
-    if callable(target) or isinstance(target, (list, tuple)) and any(callable(t) for t in target):
-        s, ids = _call_target(target, logits, n)
+    if by_function(target): s, ids = _call_target(target, logits, n)
     elif not isinstance(logits, torch.Tensor):
         raise ValueError(f"the model put out a {type(logits).__name__}, not a tensor: wrap it in a module that returns "
                          "the logits, or pass target= as a function of it that returns (n,) scores")
     else:
         if logits.ndim != 2: raise ValueError(f"the model put out shape {tuple(logits.shape)}, not (n, classes): "
                                               "pass target= as a function of it that returns (n,) scores")
-        if logits.shape[1] == 1: return _yes_or_no(logits, target, n)
-        ids = logits.detach().argmax(1) if target is None else _class_ids(target, n, logits.shape[1], logits.device)
-        s = logits.gather(1, ids[:, None])[:, 0]
+        c, top = logits.shape[1], logits.detach()
+        if target is None: ids = top.argmax(1) if c > 1 else (top[:, 0] > 0).long()
+        else: ids = class_ids(target, n, logits.device)
+        bad = ids[(ids < 0) | (ids >= max(2, c))]
+        if len(bad): raise ValueError(f"target {bad[0].item()} is not a class of this model: expected 0 to {max(2, c)-1}")
+        s = _class_scores(logits, ids)
     if not isinstance(s, torch.Tensor) or s.shape != (n,):
         raise ValueError(f"the target function returned shape {tuple(np.shape(s))}, expected ({n},): one score for "
                          "each image")
+    if by_function(target) and isinstance(logits, torch.Tensor) and logits.shape[1:] == (1,):
+        ids = plain_ids(logits, s, ids)                  # a function may count logits where classes are no and yes
     return s, ids
+
+def fix_target(
+    target,            # as for `target_scores`
+    ids:torch.Tensor,  # (n,) classes that it found
+):                     # target for the same batch
+    "Give the target that scores a changed batch as the first one was: function(s) as they are, else the classes."
+    return target if by_function(target) else ids
+
+def score_copies(
+    out,          # what the model put out for a batch
+    target=None,  # as for `target_scores`
+    n:int=None,   # number of images, for outputs that are no tensor
+)->tuple:         # scores and classes as of `target_scores`; function of (output, indices (m,) of images) to scores (m,)
+    "Score a batch, and make the function that scores any copies of its images in the same way."
+    s, ids = target_scores(out, target, n)
+    n = len(s)
+    def of(out, which):
+        if not by_function(target): some = ids[which]
+        elif callable(target): some = target.pick(which) if hasattr(target, 'pick') else target
+        else: some = [target[i] for i in which.tolist()]
+        return target_scores(out, some, len(which))[0]
+    if not callable(target): return s, ids, of
+    which = torch.tensor([*range(n - 1, -1, -1), 0], device=s.device)
+    try:
+        again = of(_images(out, which, n), which)
+        same = torch.allclose(again, s[which], 1e-2, 1e-2*s.abs().max().item(), equal_nan=True)
+    except Exception as e: raise ValueError(_ALONE) from e
+    if not same: raise ValueError(_ALONE)
+    return s, ids, of
+
+def class_probs(
+    logits,    # (n,c) tensor as the model returned it
+    target,    # int; one int per image (list, tensor)
+    n:int=None,  # as for `target_scores`
+)->torch.Tensor:  # (n,), in [0,1]
+    "Return the probability of the class of each image; one logit has two classes, 0 for no and 1 for yes."
+    ids = target_scores(logits, target, n)[1]
+    out = logits.float()
+    if out.shape[1] == 1: out = torch.cat([torch.zeros_like(out), out], 1)
+    return out.softmax(1).gather(1, ids[:, None])[:, 0]
 
 # %% ../../nbs/explain/03_methods.ipynb #3c8f24a5
 # Each takes A and G, (n,k,h,w), and gives the weights of A, (n,k,h,w) or (n,k,1,1)

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..core import keyed_rng
+from .activations import check_images
+from .methods import by_function, class_probs, target_scores
 from ..hooks import eval_mode
 
 # %% ../../nbs/explain/06_perturbation.ipynb #82cba887
@@ -57,6 +59,7 @@ def impute(
 )->torch.Tensor:           # (n,c,h,w), equal to x where nothing was removed
     "Fill missing pixels with the weighted mean of their neighbours, plus noise (ROAD)."
     if x.dtype in (torch.float16, torch.bfloat16): return impute(x.float(), removed, noise, seed).to(x.dtype)
+    check_images(x)
     if removed.shape != x[:, 0].shape:
         raise ValueError(f"removed has shape {tuple(removed.shape)}, expected {tuple(x[:, 0].shape)}")
     if removed.all(2).all(1).any():
@@ -68,33 +71,25 @@ def impute(
     return torch.where(removed[:, None], filled + noise*z, x)
 
 # %% ../../nbs/explain/06_perturbation.ipynb #b79dbe70
-def _class_probs(out, target):
-    "Probability (n,) of class `target` (n,) of the logits (n,c); one logit has two classes, 0 for no and 1 for yes."
-    if not isinstance(out, torch.Tensor) or out.ndim != 2:
-        what = f'shape {tuple(out.shape)}' if isinstance(out, torch.Tensor) else f'a {type(out).__name__}'
-        raise ValueError(f"the model put out {what}, not logits (n, classes): pass target= as a function of it that "
-                         "returns (n,) scores")
-    out = out.float()
-    if out.shape[1] == 1: out = torch.cat([torch.zeros_like(out), out], 1)
-    return out.softmax(1).gather(1, target[:, None])[:, 0]
-
 def _probs(model, x, target):
-    "Probability (n,) of class `target` (n,), or the scores (n,) that a function `target` chose; without a trace."
+    "Probability (n,) of class `target` (n,), or the scores (n,) that functions chose; without a trace."
     with eval_mode(model), torch.no_grad():
         out = model(x)
-        return target(out).detach().float() if callable(target) else _class_probs(out, target)
+        if by_function(target): return target_scores(out, target, len(x))[0].detach().float()
+        return class_probs(out, target, len(x))
 
 def _check_maps(x, maps, target):
     "Refuse maps or classes that do not belong to `x`."
+    check_images(x)
     if maps.shape != x[:, 0].shape:
         raise ValueError(f"maps has shape {tuple(maps.shape)}, expected {tuple(x[:, 0].shape)}: one map per image, "
                          "at the size of the image")
-    if not callable(target) and target.shape != x.shape[:1]:
-        raise ValueError(f"target has shape {tuple(target.shape)}, expected ({len(x)},)")
+    if target is None:
+        raise ValueError("target=None would be another class for other pixels: pass the classes explained, such as "
+                         ".target of what cam returned, or a function")
 
 def _curve(model, start, end, maps, target, n_steps, seed):
     "Probabilities (n,n_steps+1) while pixels of `end` replace those of `start` in the order of `maps`."
-    _check_maps(start, maps, target)
     order, total = rank_pixels(maps, seed), maps[0].numel()
     ks = [round(total*i/n_steps) for i in range(n_steps + 1)]
     steps = [torch.where(_first(order, k, maps.shape[1:])[:, None], end, start) for k in ks]
@@ -104,11 +99,12 @@ def deletion(
     model:nn.Module,      # returns logits (n,c)
     x:torch.Tensor,       # (n,3,h,w), normalised
     maps:torch.Tensor,    # (n,h,w)
-    target,               # (n,) class explained, or a function of what the model puts out to (n,) scores
+    target,               # class(es) explained, int or one per image; or function(s) as in `cam`
     n_steps:int=16,       # number of portions in which the pixels go
     seed:int=0,           # of the order among equal values
 )->torch.Tensor:          # (n,n_steps+1) probability of the class (or score), from the whole image to none of it
     "Replace pixels by the mean colour, the most important first; low is good."
+    _check_maps(x, maps, target)
     return _curve(model, x, torch.zeros_like(x), maps, target, n_steps, seed)
 
 # %% ../../nbs/explain/06_perturbation.ipynb #90a242a5
@@ -126,11 +122,12 @@ def insertion(
     model:nn.Module,      # returns logits (n,c)
     x:torch.Tensor,       # (n,3,h,w), normalised
     maps:torch.Tensor,    # (n,h,w)
-    target,               # (n,) class explained, or a function of what the model puts out to (n,) scores
+    target,               # class(es) explained, int or one per image; or function(s) as in `cam`
     n_steps:int=16,       # number of portions in which the pixels come
     seed:int=0,           # of the order among equal values
 )->torch.Tensor:          # (n,n_steps+1) probability of the class (or score), from the blurred image to the whole one
     "Reveal pixels over a blurred image, the most important first; high is good."
+    _check_maps(x, maps, target)
     return _curve(model, blurred(x), x, maps, target, n_steps, seed)
 
 def auc(

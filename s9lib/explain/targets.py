@@ -6,6 +6,9 @@
 __all__ = ['FinerTarget', 'SimilarityTarget', 'BoxScoreTarget']
 
 # %% ../../nbs/explain/13_targets.ipynb #f971a02a
+from copy import copy
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -20,6 +23,15 @@ class FinerTarget:
         alpha:float=1.,     # weight of the others, >=0; 0 is the plain class score
     ):
         self.category, self.others, self.alpha = -1 if category is None else category, others, alpha
+
+    def pick(self,
+        which:torch.Tensor,  # (m,) indices of images
+    ):                       # the target for copies of these images
+        "Take the classes of images `which`."
+        if np.ndim(self.category) == 0: return self
+        new = copy(self)
+        new.category = [int(self.category[i]) for i in which.tolist()]
+        return new
 
     def _neighbors(self, logits, ids):
         "Classes (n,k) to compare the classes `ids` (n,) of `logits` (n,c) with."
@@ -45,6 +57,15 @@ class SimilarityTarget:
         embedding:torch.Tensor,  # (d,) for all images, or (n,d) one for each
     ):
         self.embedding = embedding.detach()
+
+    def pick(self,
+        which:torch.Tensor,  # (m,) indices of images
+    ):                       # the target for copies of these images
+        "Take the embeddings of images `which`."
+        if self.embedding.ndim == 1 or len(self.embedding) == 1: return self
+        new = copy(self)
+        new.embedding = self.embedding[which.to(self.embedding.device)]
+        return new
 
     def __call__(self,
         out:torch.Tensor,  # (d,) of one image or (n,d) of a batch

@@ -14,11 +14,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from .activations import check_images
 from .cam import cam, CamResult
 from .localization import baseline_maps
-from .methods import target_scores
+from .methods import by_function, class_ids, fix_target, score_copies
 from .overlay import show_cam_on_image
 from .perturbation import auc, deletion, insertion
+from ..hooks import eval_mode
 from ..images import OKABE_ITO, PLAIN, plain_text
 
 # %% ../../nbs/explain/12_verdict.ipynb #34463aad
@@ -36,23 +38,15 @@ _BASELINES = ('center', 'edges')
 
 def _curves(model, xi, maps, target, n_steps, seed):
     "Deletion and insertion of one image (1,3,h,w) by each of `maps` (k,h,w): two tensors (k,n_steps+1)."
-    k = len(maps)
-    if not callable(target): target = target.expand(k)
-    return [f(model, xi.expand(k, -1, -1, -1), maps, target, n_steps, seed).cpu() for f in (deletion, insertion)]
+    return [f(model, xi.expand(len(maps), -1, -1, -1), maps, target, n_steps, seed).cpu() for f in (deletion, insertion)]
 
 def _scores(curves):
     "Area under insertion minus that under deletion, (k,)."
     return auc(curves[1]) - auc(curves[0])
 
-def _by_function(target):
-    "Whether functions choose what is explained, rather than classes."
-    return callable(target) or isinstance(target, (list, tuple)) and any(map(callable, target))
-
-def _target_of(target, ids, i, k):
-    "What `k` copies of image `i` are judged by: the probability of its class, or the score of the function that chose."
-    if not _by_function(target): return ids[i:i + 1]
-    if callable(target): return lambda out: target(out).flatten()
-    return lambda out: target_scores(out, [target[i]]*k, k)[0]
+def _target_of(of, ids, i, k):
+    "What `k` copies of image `i` are judged by: the probability of its class, or `of`, as from `score_copies`."
+    return ids[i].expand(k) if of is None else lambda out: of(out, torch.full((k,), i, device=ids.device))
 
 # %% ../../nbs/explain/12_verdict.ipynb #79290d1e
 #: What can be said of a map, the best first
@@ -174,7 +168,7 @@ def judge_maps(
     model:nn.Module,    # any torch model; one that does not return logits (n,c) needs a function as target
     x:torch.Tensor,     # (n,3,h,w), normalised as in training, on the model's device
     maps,               # (n,h,w) >= 0 at the size of the images, or a dict of them by name
-    target,             # (n,) classes explained, or function(s) as in `cam`
+    target,             # class(es) explained, or function(s) as in `cam`
     n_steps:int=4,      # portions in which the pixels go and come
     places:int=20,      # where each map is tried, its own place included, >= 20
     seed:int=0,         # of the order among equal values
@@ -182,25 +176,27 @@ def judge_maps(
     "Rank maps by deletion and insertion among copies of themselves in other places; the model is left as it was."
     maps = maps if isinstance(maps, dict) else {'map': maps}
     if places < 20: raise ValueError(f"places={places}: expected at least 20, or the best of them is no rare event")
+    check_images(x)
     for name, m in maps.items():
         if tuple(m.shape) != tuple(x[:, 0].shape):
             raise ValueError(f"maps[{name!r}] has shape {tuple(m.shape)}, expected {tuple(x[:, 0].shape)}: one map per "
                              "image, at the size of the image")
-    by_function = _by_function(target)
-    ids = None if by_function else torch.as_tensor(target, device=x.device).expand(len(x)).long()
+    if by_function(target):
+        with eval_mode(model), torch.no_grad(): _, ids, of = score_copies(model(x), target, len(x))
+    else: ids, of = class_ids(target, len(x), x.device), None
     judgments, curves = {k: [] for k in maps}, {k: [] for k in maps}
     maps = {k: torch.as_tensor(m, device=x.device).float() for k, m in maps.items()}
     for i in range(len(x)):
         xi = x[i:i + 1].detach()
         fixed = [baseline_maps(xi.float(), k) for k in _BASELINES]
         all_maps = torch.cat([*fixed, *(o for m in maps.values() for o in (m[i:i + 1], moved_maps(m[i], places)))])
-        both = _curves(model, xi, all_maps, _target_of(target, ids, i, len(all_maps)), n_steps, seed)
+        both = _curves(model, xi, all_maps, _target_of(of, ids, i, len(all_maps)), n_steps, seed)
         score = _scores(both)
         for k, (name, m) in enumerate(maps.items()):
             mine = slice(len(fixed) + k*places, len(fixed) + (k + 1)*places)
             (d, c), own = [o[mine].numpy() for o in both], score[mine].numpy()
             judgments[name].append(Judgment(d[0], c[0], float(own[0]), own[1:], dict(zip(_BASELINES, score.tolist())),
-                                            _area(m[i]), 0. if by_function else .05))
+                                            _area(m[i]), .05 if of is None else 0.))
             curves[name].append((d[1:], c[1:]))
     return Verdict(x.detach(), maps, judgments, curves)
 
@@ -218,6 +214,6 @@ def explain(
 )->Verdict:                  # prints what to think of each map; `.maps`, `.cam`, `.level()`, `.plot()`
     "Map the evidence for `target` as `cam` does, and say whether each map is worth believing."
     r = cam(model, x, layers, target, method, reshape=reshape)
-    v = judge_maps(model, x, r.maps, target if _by_function(target) else r.target, n_steps, places, seed)
+    v = judge_maps(model, x, r.maps, fix_target(target, r.target), n_steps, places, seed)
     v.cam = r
     return v
