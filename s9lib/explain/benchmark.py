@@ -22,6 +22,7 @@ from ..data.transforms import normalize_images
 from .cam import cam
 from .localization import (baseline_maps, energy_pointing_game, grid_scores, make_grids, mask_iou,
                                         pointing_game, rank_accuracy)
+from .methods import target_scores
 from .perturbation import auc, deletion, insertion, road
 from .sanity import randomize_weights
 from ..hooks import eval_mode
@@ -46,7 +47,7 @@ def correct_images(
     some = np.sort(keyed_rng(0).permutation(len(data))[:20*n])
     device, x = next(model.parameters()).device, normalize_images(data.images[some], mean, std)
     with eval_mode(model), torch.no_grad():
-        pred = torch.cat([model(b.to(device)).argmax(1).cpu() for b in x.split(256)])
+        pred = torch.cat([target_scores(model(b.to(device)))[1].cpu() for b in x.split(256)])
     right = np.flatnonzero(pred.numpy() == data.labels[some])
     i = torch.from_numpy(np.sort(keyed_rng(1).permutation(right)[:n]))
     if not len(i):

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..core import keyed_rng
 from .cam import cams
+from .methods import class_probs, target_scores
 from ..hooks import eval_mode
 
 # %% ../../nbs/explain/07_localization.ipynb #4ce052e1
@@ -142,7 +143,7 @@ def confident(
     at:float=0.5,        # least probability of the true class
 )->torch.Tensor:         # indices of the images, most confident first
     "Find the images that `model` classifies correctly with probability of at least `at`."
-    with eval_mode(model), torch.no_grad(): p = model(x).softmax(1)
-    p_true = p.gather(1, y[:, None])[:, 0]
-    i = ((p.argmax(1) == y) & (p_true >= at)).nonzero()[:, 0]
+    with eval_mode(model), torch.no_grad(): out = model(x)
+    p_true = class_probs(out, y)
+    i = ((target_scores(out)[1] == y) & (p_true >= at)).nonzero()[:, 0]
     return i[p_true[i].argsort(descending=True)]
