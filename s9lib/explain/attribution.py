@@ -137,7 +137,8 @@ def score_cam(
         name, _, A, _, logits = _activation(model, x, layer, reshape)  # A (n,k,h',w')
         (_, ids, of), raw = score_copies(logits, target, len(x)), []
         for i, (xi, a) in enumerate(zip(x, A)):
-            w = _confidences(model, xi, a, lambda out, k, i=i: of(out, torch.full((k,), i, device=x.device)), bs)  # (k,)
+            def score(out, k, i=i): return of(out, torch.full((k,), i, device=x.device))
+            w = _confidences(model, xi, a, score, bs)  # (k,)
             raw.append(_join(w[None, :, None, None] * a, eigen)[0])
     return _result(logits, ids, name, torch.stack(raw), tuple(x.shape[2:]), norm)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CAM_WEIGHTS', 'CAM_METHODS', 'NORMS', 'ClassifierOutputTarget', 'ClassifierOutputSoftmaxTarget',
            'BinaryClassifierOutputTarget', 'RawScoresOutputTarget', 'SemanticSegmentationTarget', 'class_ids',
-           'by_function', 'plain_ids', 'target_scores', 'fix_target', 'score_copies', 'class_probs',
+           'by_function', 'plain_ids', 'target_scores', 'class_probs', 'fix_target', 'score_copies',
            'gradcampp_weights', 'eigen_smooth', 'normalize_maps', 'upsample', 'to_heatmap']
 
 # %% ../../nbs/explain/03_methods.ipynb #cf33db01
@@ -88,10 +88,10 @@ class SemanticSegmentationTarget:
 
 # %% ../../nbs/explain/03_methods.ipynb #f4393789
 def class_ids(
-    target,    # class index, or one for each image: list, array or tensor
-    n:int,     # number of images
-    device,    # of the result
-)->torch.Tensor:  # (n,)
+    target,        # class index, or one for each image: list, array or tensor
+    n:int,         # number of images
+    device,        # of the result
+)->torch.Tensor:   # (n,)
     "Turn classes into a LongTensor."
     try: t = torch.as_tensor(target, device=device)
     except (TypeError, ValueError, RuntimeError):
@@ -121,7 +121,8 @@ def _call_target(target, logits, n):
             raise ValueError(f"target has {len(target)} functions for a batch of {n} images: pass one each")
         if not all(map(callable, target)): raise TypeError("target mixes functions and classes: pass functions only, "
                                                            "such as ClassifierOutputTarget(3) for class 3")
-        ids, one = [getattr(t, 'category', -1) for t in target], [t(_images(logits, i, n)) for i, t in enumerate(target)]
+        ids = [getattr(t, 'category', -1) for t in target]
+        one = [t(_images(logits, i, n)) for i, t in enumerate(target)]
         s = torch.stack([o[0] if isinstance(o, torch.Tensor) and o.shape == (1,) else o for o in one])
     ids = [i if isinstance(i, int) else -1 for i in ids]
     return s, torch.tensor(ids, device=s.device if isinstance(s, torch.Tensor) else dev)
@@ -146,9 +147,6 @@ def plain_ids(
     known = (ids >= 0) & (ids < max(2, out.shape[1]))
     return torch.where(known & (_class_scores(out, torch.where(known, ids, 0)) == s), ids, -1)
 
-_ALONE = ("the target function belongs to this one batch, and here copies of its images are scored: pass a list of "
-          "functions, one for each image, or give it a method pick(which), the function for copies of images `which` (m,)")
-
 def target_scores(
     logits,             # (n,c) tensor as the model returned it; anything it returns if `target` is a function
     target=None,        # None: the top class; int; one int per image (list, tensor); function(s) of the logits
@@ -163,11 +161,12 @@ def target_scores(
     else:
         if logits.ndim != 2: raise ValueError(f"the model put out shape {tuple(logits.shape)}, not (n, classes): "
                                               "pass target= as a function of it that returns (n,) scores")
-        c, top = logits.shape[1], logits.detach()
-        if target is None: ids = top.argmax(1) if c > 1 else (top[:, 0] > 0).long()
-        else: ids = class_ids(target, n, logits.device)
-        bad = ids[(ids < 0) | (ids >= max(2, c))]
-        if len(bad): raise ValueError(f"target {bad[0].item()} is not a class of this model: expected 0 to {max(2, c)-1}")
+        one, last = logits.shape[1] == 1, max(2, logits.shape[1]) - 1
+        if target is None: ids = (logits.detach()[:, 0] > 0).long() if one else logits.detach().argmax(1)
+        else:
+            ids = class_ids(target, n, logits.device)
+            bad = ids[(ids < 0) | (ids > last)]
+            if len(bad): raise ValueError(f"target {bad[0].item()} is not a class of this model: expected 0 to {last}")
         s = _class_scores(logits, ids)
     if not isinstance(s, torch.Tensor) or s.shape != (n,):
         raise ValueError(f"the target function returned shape {tuple(np.shape(s))}, expected ({n},): one score for "
@@ -176,6 +175,19 @@ def target_scores(
         ids = plain_ids(logits, s, ids)                  # a function may count logits where classes are no and yes
     return s, ids
 
+# %% ../../nbs/explain/03_methods.ipynb #5d1c7a30
+def class_probs(
+    logits,      # (n,c) tensor as the model returned it
+    target,      # int; one int per image (list, tensor)
+    n:int=None,  # as for `target_scores`
+)->torch.Tensor: # (n,), in [0,1]
+    "Return the probability of the class of each image; one logit has two classes, 0 for no and 1 for yes."
+    ids = target_scores(logits, target, n)[1]
+    out = logits.float()
+    if out.shape[1] == 1: out = torch.cat([torch.zeros_like(out), out], 1)
+    return out.softmax(1).gather(1, ids[:, None])[:, 0]
+
+# %% ../../nbs/explain/03_methods.ipynb #5d1c7a33
 def fix_target(
     target,            # as for `target_scores`
     ids:torch.Tensor,  # (n,) classes that it found
@@ -183,12 +195,16 @@ def fix_target(
     "Give the target that scores a changed batch as the first one was: function(s) as they are, else the classes."
     return target if by_function(target) else ids
 
+_ONE_BATCH = ("the target function belongs to this one batch, and here copies of its images are scored: pass a list of "
+              "functions, one for each image, or give it a method pick(which) that returns the function for copies of "
+              "images `which`, a tensor (m,)")
+
 def score_copies(
     out,          # what the model put out for a batch
     target=None,  # as for `target_scores`
     n:int=None,   # number of images, for outputs that are no tensor
-)->tuple:         # scores and classes as of `target_scores`; function of (output, indices (m,) of images) to scores (m,)
-    "Score a batch, and make the function that scores any copies of its images in the same way."
+)->tuple:         # scores and classes as of `target_scores`; function of (output, images' indices (m,)) to scores (m,)
+    "Score a batch, and make the function that scores copies of its images in the same way."
     s, ids = target_scores(out, target, n)
     n = len(s)
     def of(out, which):
@@ -201,20 +217,9 @@ def score_copies(
     try:
         again = of(_images(out, which, n), which)
         same = torch.allclose(again, s[which], 1e-2, 1e-2*s.abs().max().item(), equal_nan=True)
-    except Exception as e: raise ValueError(_ALONE) from e
-    if not same: raise ValueError(_ALONE)
+    except Exception as e: raise ValueError(_ONE_BATCH) from e
+    if not same: raise ValueError(_ONE_BATCH)
     return s, ids, of
-
-def class_probs(
-    logits,    # (n,c) tensor as the model returned it
-    target,    # int; one int per image (list, tensor)
-    n:int=None,  # as for `target_scores`
-)->torch.Tensor:  # (n,), in [0,1]
-    "Return the probability of the class of each image; one logit has two classes, 0 for no and 1 for yes."
-    ids = target_scores(logits, target, n)[1]
-    out = logits.float()
-    if out.shape[1] == 1: out = torch.cat([torch.zeros_like(out), out], 1)
-    return out.softmax(1).gather(1, ids[:, None])[:, 0]
 
 # %% ../../nbs/explain/03_methods.ipynb #3c8f24a5
 # Each takes A and G, (n,k,h,w), and gives the weights of A, (n,k,h,w) or (n,k,1,1)

@@ -38,7 +38,8 @@ _BASELINES = ('center', 'edges')
 
 def _curves(model, xi, maps, target, n_steps, seed):
     "Deletion and insertion of one image (1,3,h,w) by each of `maps` (k,h,w): two tensors (k,n_steps+1)."
-    return [f(model, xi.expand(len(maps), -1, -1, -1), maps, target, n_steps, seed).cpu() for f in (deletion, insertion)]
+    copies = xi.expand(len(maps), -1, -1, -1)
+    return [f(model, copies, maps, target, n_steps, seed).cpu() for f in (deletion, insertion)]
 
 def _scores(curves):
     "Area under insertion minus that under deletion, (k,)."
