@@ -137,7 +137,7 @@ def title_of(
     return ' '.join(s for s in (plain_text(data.name), split, views) if s)
 
 #: whether in mixed precision -> how far a probability of the same model may be off when it is asked again
-SAME_WITHIN = {False: .05, True: .25}
+SAME_WITHIN = {False: .01, True: .25}
 
 def ask_learner(
     learn,             # a trained `Learner`
