@@ -345,7 +345,8 @@ class Learner(Evaluator):
             self.error = e
             raise
         finally:
-            for p in self.model.parameters(): p.requires_grad_(p not in self.frozen)
+            if self.freeze or self.tuning[0]:
+                for p in self.model.parameters(): p.requires_grad_(p not in self.frozen)
             call_after_fit(self)
         return self.history
 

@@ -167,7 +167,7 @@ def preserve_state(
 ):
     "Put everything back as it was, whatever happens within the block."
     weights, attrs, rng = {k: v.clone() for k,v in model.state_dict().items()}, dict(vars(owner)), get_rng(device)
-    unsaved = [(b, b.clone()) for b in model.buffers()]  # a state dict may leave some out
+    buffers = [(m, k, b, b.clone()) for m in model.modules() for k, b in m.named_buffers(recurse=False)]  # unsaved, too
     params = [(p, p.grad, p.requires_grad) for p in model.parameters()]
     modes = [(m, m.training) for m in model.modules()]
     try: yield
@@ -176,7 +176,7 @@ def preserve_state(
         vars(owner).update(attrs)
         model.load_state_dict(weights)
         with torch.no_grad():
-            for b, was in unsaved: b.copy_(was)
+            for m, k, b, was in buffers: m._buffers[k] = b.copy_(was)
         set_rng(device, rng)
         for p, grad, needs in params: p.requires_grad_(needs).grad = grad
         for m, training in modes: m.training = training
