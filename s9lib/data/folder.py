@@ -46,18 +46,28 @@ class Listing:
     passed:int = 0                             # hidden files and system folders that were passed over
 
 def list_files(
-    root:Path,              # the folder that paths are relative to
-    below:str='',           # start in this folder of it
-    out:Listing=None,       # what is found is added here
-    seen:set=None,          # real paths of the folders listed so far
+    root:Path,      # the folder that paths are relative to
+    *below:str,     # folders of it to list; none: all of it
 )->Listing:
-    "List all files of a folder, in the order of their names."
-    out, seen = out or Listing(), {os.path.realpath(root/below)} if seen is None else seen
+    "List all files of a folder, in the order of their names; those that only a link leads to come last."
+    out, seen, links = Listing(), set(), below or ['']
+    while links:                                                         # a link stands in for no real folder
+        links = [new for rel in links for new in _list_below(root, rel, out, seen, rel in below)]
+        links.sort(key=lambda rel: rel.count('/'))                       # nor for one nearer to the root
+    return out
+
+def _list_below(root, below, out, seen, start=False):
+    "List a folder and the real ones in it, unless it is listed already; return the links to folders."
+    real = os.path.realpath(root/below)
+    if real in seen and not start:
+        out.repeated[below] = f"is {'a link to ' if os.path.islink(root/below) else ''}a folder that is listed already"
+        return []
+    seen.add(real)
     try: entries = sorted(os.scandir(root/below), key=lambda e: e.name)
     except OSError as e:
         raise OSError(e.errno, f"cannot list {root/below} ({e.strerror}), so its images would be missing: mend the "
                       "connection or the rights, or take the folder away") from e
-    folders = []                                                         # after the files beside them
+    folders, links = [], []                                              # after the files beside them
     for e in entries:
         rel = f'{below}/{e.name}'.lstrip('/')
         if is_litter(e.name): out.passed += 1; continue
@@ -65,14 +75,10 @@ def list_files(
         except OSError as err:
             out.bad[rel] = 'is a link to nothing' if e.is_symlink() else f'cannot be read ({err.strerror})'
             continue
-        if folder: folders.append((e.is_symlink(), rel))
+        if folder: (links if e.is_symlink() else folders).append(rel)
         elif not stat.S_ISREG(s.st_mode): out.bad[rel] = 'is not a file'
         else: out.files[rel] = (s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino)
-    for link, rel in sorted(folders, key=lambda f: f[0]):                # real folders first: a link stands in for none
-        real = os.path.realpath(root/rel)
-        if real in seen: out.repeated[rel] = 'is a link to a folder that is listed already'
-        else: seen.add(real); list_files(root, rel, out, seen)
-    return out
+    return links + [new for rel in folders for new in _list_below(root, rel, out, seen)]
 
 # %% ../../nbs/data/03_folder.ipynb #6012f435
 _SPLITS = dict(train=('train', 'training'), valid=('valid', 'val', 'validation'), test=('test', 'testing'))
@@ -528,8 +534,7 @@ def image_folder(
     "Read your own images, from a folder of any layout."
     root, splits = find_layout(path)
     use = {s: splits[s] for s in ('train', 'test', 'valid') if s in splits} or {'all': ''}
-    listing, seen = Listing(), set()
-    for f in use.values(): list_files(root, f, listing, seen)
+    listing = list_files(root, *use.values())
     parts, dropped = {s: list(_entries(root, f, listing)) for s, f in use.items()}, {}
     empty = {f'{f}/{c}'.lstrip('/'): 'is an empty class' for s, f in use.items() for c in _subfolders(root/f)
              if f'{f}/{c}'.lstrip('/') not in listing.repeated and not any(k == c for _, k in parts[s])}
