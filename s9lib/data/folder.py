@@ -549,11 +549,16 @@ def image_folder(
 # %% ../../nbs/data/03_folder.ipynb #f01d0009
 _YES, _NO = {'1', '1.0', 'true', 'True'}, {'0', '0.0', 'false', 'False'}
 
+def _is_tick(cells):
+    "Whether cells say yes or no, but for some that are empty."
+    said = set(map(_text, cells)) - {''}
+    return bool(said) and said <= _YES | _NO
+
 def _label_sets(rows, label_col, label_sep, others):
     "Labels of each row, joined, where a row can have several; None where it has one."
     cols = list(rows[0]) if rows else []
     if label_col == 'label' and label_col not in cols:                   # not told: look how several are written
-        ticks = [c for c in cols if c not in others and all(_text(r[c]) in _YES | _NO for r in rows)]
+        ticks = [c for c in cols if c not in others and _is_tick(r[c] for r in rows)]
         if 'labels' in cols: label_col = 'labels'
         elif len(ticks) > 1: label_col = ticks
     elif label_sep is None and isinstance(label_col, str): return None
@@ -566,7 +571,8 @@ def _label_sets(rows, label_col, label_sep, others):
         raise ValueError(f"the table has no column {lack[0]!r}, only {', '.join(map(str, cols))}: correct label_col=")
     for k, r in enumerate(rows, 2):
         if odd := [c for c in label_col if _text(r[c]) not in _YES | _NO]:
-            raise ValueError(f"line {k} has {_text(r[odd[0]])!r} in the column {odd[0]!r}: expected 0 or 1")
+            raise ValueError(f"line {k} has {_text(r[odd[0]])!r} in the column {odd[0]!r}: expected 0 or 1; mend it, "
+                             "or name the columns of the labels with label_col=")
     return [_BETWEEN.join(sorted(str(c) for c in label_col if _text(r[c]) in _YES)) for r in rows]
 
 def image_csv(
