@@ -497,28 +497,36 @@ def _text(v):
     "A cell as text; what is missing in a table is not equal to itself."
     return '' if v is None or v != v else str(v).strip()
 
-def _dropped(row, label_col='label', action_col='action'):
+def _column(cols, name):
+    "The column that is called so, in whatever case; `name` itself where there is none."
+    found = [c for c in cols if c == name] or [c for c in cols if _text(c).casefold() == str(name).casefold()]
+    if found[1:]:
+        raise ValueError(f"the table has the columns {found[0]!r} and {found[1]!r}: expected one {name!r}; rename the other")
+    return found[0] if found else name
+
+def _dropped(row, label_col, action_col):
     "Why a row says that its image is to be left out; '' if it is not."
     if action_col == label_col or _text(row.get(action_col)).lower() != 'drop': return ''
-    return 'is dropped' + (f' ({why})' if (why := _text(row.get('reason'))) else '')
+    return 'is dropped' + (f' ({why})' if (why := _text(row.get(_column(row, 'reason')))) else '')
 
 def _obey(parts, root, table):
     "Change the label and split of files as a table says; return what is left, and {file: why it is dropped}."
     rows, below = _rows(table), Path(table).absolute().parent
-    if lack := [c for c in ('path', 'label') if rows and c not in rows[0]]:
+    path, label, split, action = (_column(rows[0] if rows else (), c) for c in ('path', 'label', 'split', 'action'))
+    if lack := [c for c in (path, label) if rows and c not in rows[0]]:
         raise ValueError(f"labels={str(table)!r} has no column {lack[0]!r}, only {', '.join(rows[0])}")
-    said = {os.path.normpath(below/_text(r['path'])): r for r in rows}
+    said = {os.path.normpath(below/_text(r[path])): r for r in rows}
     where, names = os.path.abspath(root), {n: s for s, ns in _SPLITS.items() for n in ns}
     out, dropped, met = {}, {}, 0
     for s, entries in parts.items():
         for f, c in entries:
             row = said.get(os.path.normpath(f'{where}/{f}'), {})
             met += bool(row)
-            if why := _dropped(row): dropped[f] = why; continue
-            out.setdefault(names.get(_text(row.get('split')).lower(), s), []).append((f, _text(row.get('label')) or c))
+            if why := _dropped(row, label, action): dropped[f] = why; continue
+            out.setdefault(names.get(_text(row.get(split)).lower(), s), []).append((f, _text(row.get(label)) or c))
     if rows and not met:
         raise ValueError(f"labels={str(table)!r} names no file of {_short(root)}: its paths must lead there from the "
-                         f"folder of the table, {_short(below)}; the first is {_text(rows[0]['path'])!r}")
+                         f"folder of the table, {_short(below)}; the first is {_text(rows[0][path])!r}")
     if len(out) > 1: out['train'] = out.pop('all', []) + out.get('train', [])  # files that came after the table
     return {s: out[s] for s in ('train', 'test', 'valid', 'all') if s in out}, dropped
 
@@ -559,7 +567,7 @@ def _label_sets(rows, label_col, label_sep, others):
     cols = list(rows[0]) if rows else []
     if label_col == 'label' and label_col not in cols:                   # not told: look how several are written
         ticks = [c for c in cols if c not in others and _is_tick(r[c] for r in rows)]
-        if 'labels' in cols: label_col = 'labels'
+        if (found := _column(cols, 'labels')) in cols: label_col = found
         elif len(ticks) > 1: label_col = ticks
     elif label_sep is None and isinstance(label_col, str): return None
     if isinstance(label_col, str):
@@ -590,7 +598,10 @@ def image_csv(
 )->tuple:                   # (train, held out), as in `image_folder`
     "Read images whose labels stand in a table."
     rows, root = _rows(table), Path(root or Path(table).parent)
-    sets = _label_sets(rows, label_col, label_sep, (path_col, split_col, action_col, 'reason'))
+    cols = list(rows[0]) if rows else []
+    path_col, split_col, action_col, reason = (_column(cols, c) for c in (path_col, split_col, action_col, 'reason'))
+    label_col = _column(cols, label_col) if isinstance(label_col, str) else [_column(cols, c) for c in label_col]
+    sets = _label_sets(rows, label_col, label_sep, (path_col, split_col, reason))
     lack = [c for c in (path_col, *([label_col] if sets is None else ())) if not rows or c not in rows[0]]
     if lack:
         raise ValueError(f"the table has no column {lack[0]!r}, only {', '.join(map(str, rows[0] if rows else []))}: "
