@@ -466,6 +466,9 @@ def read_splits(
 )->tuple:                  # (train, held out), as in `image_folder`
     "Read the images of some splits."
     if on_error not in ('raise', 'skip'): raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
+    if any(parts.values()) and not (parts.get('train') or parts.get('all')):
+        raise ValueError(f"{_short(root)} has images of {' and '.join(parts)}, but none of them is of train: give some "
+                         "rows the split train, or leave it out of all rows")
     size = _pair(size)
     arrays, said = load_entry(key) or _read_kept(root, parts, bad, folders or {}, size, on_error, limit, key, several)
     data = tuple(_make_data(root, said, arrays, name, passed, sum(map(len, parts.values())) + unread, noted or {},
@@ -501,7 +504,7 @@ def _column(cols, name):
     "The column that is called so, in whatever case; `name` itself where there is none."
     found = [c for c in cols if c == name] or [c for c in cols if _text(c).casefold() == str(name).casefold()]
     if found[1:]:
-        raise ValueError(f"the table has the columns {found[0]!r} and {found[1]!r}: expected one {name!r}; rename the other")
+        raise ValueError(f"the table has the columns {found[0]!r} and {found[1]!r}: rename the one that is not {name!r}")
     return found[0] if found else name
 
 def _dropped(row, label_col, action_col):
