@@ -7,6 +7,7 @@ __all__ = ['download_dataset', 'cifar10', 'cifar100', 'print_source', 'load_data
 
 # %% ../../nbs/data/04_cifar.ipynb #179c3a93
 import os
+import re
 import socket
 import tempfile
 import threading
@@ -21,6 +22,7 @@ import torchvision
 
 from ..core import atomic_path, cache_dir
 from .dataset import CIFAR10_CLASSES, ImageData
+from ..images import plain_text
 from .synthetic import shapes_split
 from .folder import cached, entry_files, image_csv, image_folder
 
@@ -127,6 +129,9 @@ def _locate(where, download, **how):
     return tuple(replace(d, source=f'{d.source}, INSTEAD of CIFAR-10: {why}') for d in shapes_split())
 
 # %% ../../nbs/data/04_cifar.ipynb #5e1a90c7
+#: reasons for what is left out that take a whole class away
+_LOST = re.compile(r' is (a|an empty|the) (class|label)\b')
+
 def print_source(
     train:ImageData,  # as loaded, with its source and what was skipped
     test:ImageData,   # what is held out
@@ -134,8 +139,11 @@ def print_source(
     "Print which data were loaded, and what was left out."
     name = 'validation' if test.split == 'valid' else 'test'
     three = f', {len(train.valid):,} validation' if train.valid else ''
-    print(f'data: {train.name}, {len(train):,} training{three} and {len(test):,} {name} images; {train.source}')
-    if train.skipped: print(f"data: {train.seen}: {'; '.join(train.skipped[:3])}{'; …' if train.skipped[3:] else ''}")
+    print(f'data: {plain_text(train.name, None)}, {len(train):,} training{three} and {len(test):,} {name} images; '
+          f'{plain_text(train.source, None)}')
+    reasons = sorted((plain_text(s, None) for s in train.skipped), key=lambda s: not _LOST.search(s))
+    n = max(3, sum(bool(_LOST.search(s)) for s in reasons))              # every lost class is named, before the files
+    if reasons: print(f"data: {train.seen}: {'; '.join(reasons[:n])}{'; …' if reasons[n:] else ''}")
 
 # %% ../../nbs/data/04_cifar.ipynb #ae43fa6b
 def load_data(
