@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from ..core import atomic_path, cache_dir
 from .dataset import ImageData, LazyImages, rarest_labels
-from ..images import cover_crop, decode_image
+from ..images import cover_crop, decode_image, plain_text
 
 # %% ../../nbs/data/03_folder.ipynb #337bdae9
 _LITTER = {'thumbs.db', 'desktop.ini', '__macosx', '$recycle.bin', 'system volume information', '@eadir', 'lost+found',
@@ -307,9 +307,13 @@ def cached(
                  for a, s in zip(arrays, splits))
 
 # %% ../../nbs/data/03_folder.ipynb #4db6a684
+def _sentences(bad):
+    "Problems as one line each."
+    return [plain_text(f'{f} {why}', None) for f, why in bad.items()]
+
 def _complain(root, bad):
     "Raise with all problems counted and the first few named."
-    first = '; '.join(f'{k} {v}' for k, v in list(bad.items())[:5]) + ('; ...' if len(bad) > 5 else '')
+    first = '; '.join(_sentences(bad)[:5]) + ('; ...' if len(bad) > 5 else '')
     raise ValueError(f"{root} has {len(bad)} problem{'s' if len(bad) > 1 else ''}: {first}. Mend the folder, or pass "
                      f"on_error='skip' to leave these out and list them")
 
@@ -395,7 +399,9 @@ def _read_kept(root, parts, bad, folders, size, on_error, limit, key, several=Fa
     if lost := {} if several else _lost_classes(kept):
         return _read_kept(root, parts, {**bad, **lost}, folders, size, on_error, limit, key)
     if not any(kept.values()):
-        raise ValueError(f"{root} holds no image that can be read, among {sum(map(len, parts.values()))} files: "
+        why = '; '.join(_sentences(bad)[:3])
+        raise ValueError(f"{root} holds no image that can be read, among {sum(map(len, parts.values()))} files"
+                         f"{f' ({why})' if why else ''}: "
                          "expected png, jpg, webp or others that Pillow knows; check the path and the files")
     said = dict(kept=kept, digests=digests, bad=bad, notes=notes, splits=list(kept))
     arrays = list((images or {}).values())
@@ -467,8 +473,8 @@ def read_splits(
     "Read the images of some splits."
     if on_error not in ('raise', 'skip'): raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
     if any(parts.values()) and not (parts.get('train') or parts.get('all')):
-        raise ValueError(f"{_short(root)} has images of {' and '.join(parts)}, but none of them is of train: give some "
-                         "rows the split train, or leave it out of all rows")
+        raise ValueError(f"{_short(root)} has images of {' and '.join(parts)}, but none of them is of train: give "
+                         "some rows the split train, or leave it out of all rows")
     size = _pair(size)
     arrays, said = load_entry(key) or _read_kept(root, parts, bad, folders or {}, size, on_error, limit, key, several)
     data = tuple(_make_data(root, said, arrays, name, passed, sum(map(len, parts.values())) + unread, noted or {},
@@ -504,13 +510,19 @@ def _column(cols, name):
     "The column that is called so, in whatever case; `name` itself where there is none."
     found = [c for c in cols if c == name] or [c for c in cols if _text(c).casefold() == str(name).casefold()]
     if found[1:]:
-        raise ValueError(f"the table has the columns {found[0]!r} and {found[1]!r}: rename the one that is not {name!r}")
+        raise ValueError(f"the table has the columns {found[0]!r} and {found[1]!r}: rename one that is not {name!r}")
     return found[0] if found else name
 
 def _dropped(row, label_col, action_col):
     "Why a row says that its image is to be left out; '' if it is not."
     if action_col == label_col or _text(row.get(action_col)).lower() != 'drop': return ''
     return 'is dropped' + (f' ({why})' if (why := _text(row.get(_column(row, 'reason')))) else '')
+
+def _path_advice(f, advice):
+    "What to do about a path in a table that leads nowhere: `advice`, unless its form tells."
+    if '\\' in f and os.sep == '/': return 'it is a path of Windows; write \\ as /'
+    if '://' in f: return 'it is an address; download the images and name the files'
+    return advice
 
 def _obey(parts, root, table):
     "Change the label and split of files as a table says; return what is left, and {file: why it is dropped}."
@@ -528,8 +540,10 @@ def _obey(parts, root, table):
             if why := _dropped(row, label, action): dropped[f] = why; continue
             out.setdefault(names.get(_text(row.get(split)).lower(), s), []).append((f, _text(row.get(label)) or c))
     if rows and not met:
+        first = _text(rows[0][path])
         raise ValueError(f"labels={str(table)!r} names no file of {_short(root)}: its paths must lead there from the "
-                         f"folder of the table, {_short(below)}; the first is {_text(rows[0][path])!r}")
+                         f"folder of the table, {_short(below)}; the first is {first!r}: "
+                         + _path_advice(first, 'move the table, or correct the paths'))
     if len(out) > 1: out['train'] = out.pop('all', []) + out.get('train', [])  # files that came after the table
     return {s: out[s] for s in ('train', 'test', 'valid', 'all') if s in out}, dropped
 
@@ -623,11 +637,17 @@ def image_csv(
         parts.setdefault(s, []).append((f, label if sets is not None else label or None))
         stats[f] = None
         try: st = os.stat(root/f)
-        except OSError as e: bad[f] = f'cannot be read ({e.strerror})'
+        except (OSError, ValueError) as e: bad[f] = f'cannot be read ({getattr(e, "strerror", e)})'  # a NUL in it
         else:
             stats[f] = (st.st_size, st.st_mtime_ns, st.st_ctime_ns, st.st_ino)
             if not stat.S_ISREG(st.st_mode): bad[f] = 'is not a file'
         if sets is None and not label: bad[f] = 'has no label'
+    gone = [f for f in bad if stats[f] is None]
+    if gone and len(gone) == sum(map(len, parts.values())):
+        raise ValueError(f"none of the {len(gone):,} images of the table can be found in {_short(root)}, the first: "
+                         f"{plain_text(gone[0], None)} {bad[gone[0]]}: "
+                         + _path_advice(gone[0], 'name the folder that the paths start in with root=, put the table '
+                                        'there, or correct the paths'))
     if twice:
         raise ValueError(f"{len(twice)} images stand in the table more than once: {', '.join(twice[:5])}; leave one "
                          "line for each")
