@@ -122,7 +122,7 @@ def _locate(where, download, **how):
         folder = Path(where).expanduser()
         held = any((folder/s).is_dir() for s in ('cifar10', torchvision.datasets.CIFAR10.base_folder))
         if held: return _cifar(torchvision.datasets.CIFAR10, folder, False)
-        if folder.suffix.lower() == '.csv': return image_csv(folder, **how)
+        if folder.suffix.lower() in ('.csv', '.tsv'): return image_csv(folder, **how)
         return tuple(map(_as_cifar, image_folder(folder, **how)))
     try: return cifar10(download=download)
     except ConnectionError as e: why = str(e).split(': unpack')[0]

@@ -496,11 +496,25 @@ def read_splits(
 def _rows(table):
     "Rows of a CSV file or of a table with a method `to_dict`, as dicts."
     if hasattr(table, 'to_dict'): return table.to_dict('records')
-    with open(table, newline='', encoding='utf-8-sig') as f:
+    with open(table, newline='', encoding='utf-8-sig', errors='surrogateescape') as f:
         head = f.readline()
+        if '\0' in head or not _is_utf8(head):
+            raise ValueError(f"{table} is not written in UTF-8: save it as CSV UTF-8")
         f.seek(0)
         between = max(',;\t', key=head.count)                            # commas, semicolons or tabs
-        return list(csv.DictReader(f, delimiter=between))
+        try: return list(csv.DictReader(f, delimiter=between, skipinitialspace=True))
+        except csv.Error as e: raise ValueError(f"{table} is no CSV file ({e}): save it as CSV UTF-8") from e
+
+def _is_utf8(text):
+    "Whether a text was read from UTF-8, so that no bytes had to be kept as they were."
+    try: text.encode()
+    except UnicodeEncodeError: return False
+    return True
+
+def _check_line(k, file, label, root):
+    "Refuse a line of a table that is not UTF-8, unless there is a file of such a name."
+    if _is_utf8(file + label) or not _is_utf8(file) and os.path.exists(root/file): return
+    raise ValueError(f"line {k} of the table is not written in UTF-8 ({file!r}, {label!r}): save it as CSV UTF-8")
 
 def _text(v):
     "A cell as text; what is missing in a table is not equal to itself."
@@ -530,6 +544,7 @@ def _obey(parts, root, table):
     path, label, split, action = (_column(rows[0] if rows else (), c) for c in ('path', 'label', 'split', 'action'))
     if lack := [c for c in (path, label) if rows and c not in rows[0]]:
         raise ValueError(f"labels={str(table)!r} has no column {lack[0]!r}, only {', '.join(rows[0])}")
+    for k, r in enumerate(rows, 2): _check_line(k, _text(r[path]), _text(r[label]), below)
     said = {os.path.normpath(below/_text(r[path])): r for r in rows}
     where, names = os.path.abspath(root), {n: s for s, ns in _SPLITS.items() for n in ns}
     out, dropped, met = {}, {}, 0
@@ -615,19 +630,23 @@ def image_csv(
 )->tuple:                   # (train, held out), as in `image_folder`
     "Read images whose labels stand in a table."
     rows, root = _rows(table), Path(root or Path(table).parent)
-    cols = list(rows[0]) if rows else []
+    if not rows:
+        raise ValueError(f"{'the table' if hasattr(table, 'to_dict') else table} has no rows: expected a header such "
+                         "as path,label and a line for each image")
+    cols = list(rows[0])
     path_col, split_col, action_col, reason = (_column(cols, c) for c in (path_col, split_col, action_col, 'reason'))
     label_col = _column(cols, label_col) if isinstance(label_col, str) else [_column(cols, c) for c in label_col]
     sets = _label_sets(rows, label_col, label_sep, (path_col, split_col, reason))
-    lack = [c for c in (path_col, *([label_col] if sets is None else ())) if not rows or c not in rows[0]]
+    lack = [c for c in (path_col, *([label_col] if sets is None else ())) if c not in cols]
     if lack:
-        raise ValueError(f"the table has no column {lack[0]!r}, only {', '.join(map(str, rows[0] if rows else []))}: "
+        raise ValueError(f"the table has no column {lack[0]!r}, only {', '.join(map(str, cols))}: "
                          "name it with path_col= or label_col=")
     names = {n: s for s, ns in _SPLITS.items() for n in ns}
     parts, bad, stats, twice, dropped = {}, {}, {}, [], {}
     for k, row in enumerate(rows, 2):
         f, split = (_text(row.get(c)) for c in (path_col, split_col))
         label = _text(row.get(label_col)) if sets is None else sets[k - 2]
+        _check_line(k, f, label, root)
         s = names.get(split.lower(), None if split else 'all')
         if s is None: raise ValueError(f"line {k} has {split_col} {split!r}: expected train, valid or test")
         if f in stats:
