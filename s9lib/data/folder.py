@@ -415,7 +415,7 @@ def _make_data(root, said, arrays, name, passed, found, noted, unused, several=F
     kept = {s: said['kept'][s] for s in said['splits']}
     sets = {c: [v for v in c.split(_BETWEEN) if v] if several else [c] for es in kept.values() for _, c in es}
     classes = sorted({v for found in sets.values() for v in found})
-    used, skipped = sum(map(len, kept.values())), tuple(f'{f} {why}' for f, why in {**said['bad'], **noted}.items())
+    used, skipped = sum(map(len, kept.values())), tuple(_sentences({**said['bad'], **noted}))
     seen = (f'{found:,} found: {used:,} used, {found - used:,} left out ({len(skipped):,} reasons listed); '
             f'{passed:,} hidden ones passed over' + (f"; not used: {', '.join(unused)}" if unused else ''))
     for k, (split, entries) in enumerate(kept.items()):
@@ -428,7 +428,7 @@ def _make_data(root, said, arrays, name, passed, found, noted, unused, several=F
             for row, (_, c) in zip(labels, entries): row[[number[v] for v in sets[c]]] = 1
         else: labels = np.array([number[c] for _, c in entries], np.int64)
         yield ImageData(pixels, labels, classes, None, name, source, skipped, files,
-                        tuple(f'{f} {n}' for f, n in said['notes'].items()), seen,
+                        tuple(_sentences(said['notes'])), seen,
                         split if split in ('valid', 'test') else '', root=str(root))
 
 # %% ../../nbs/data/03_folder.ipynb #f01d0007

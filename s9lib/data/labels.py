@@ -63,7 +63,8 @@ class LabelEdits:
 
     def _load(self):
         "Take the decisions of the table that is there; rows of images that are not among these are kept."
-        with open(self.path, newline='', encoding='utf-8-sig') as f: rows = list(csv.DictReader(f))
+        with open(self.path, newline='', encoding='utf-8-sig', errors='surrogateescape') as f:
+            rows = list(csv.DictReader(f))
         for r in rows:
             key = os.path.normpath(os.path.join(self.path.absolute().parent, r.get('path', '')))
             if r.get('action'): self.rows[key] = {k: r.get(k) or '' for k in COLUMNS}
@@ -111,7 +112,7 @@ class LabelEdits:
         "Write the table, complete or not at all; the images stay as they are."
         here = self.path.absolute().parent
         here.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.path) as tmp, open(tmp, 'w', newline='', encoding='utf-8') as f:
+        with atomic_path(self.path) as tmp, open(tmp, 'w', newline='', encoding='utf-8', errors='surrogateescape') as f:
             w = csv.DictWriter(f, COLUMNS, lineterminator='\n')
             w.writeheader()
             w.writerows({**row, 'path': self._from(here, key)} for key, row in self.rows.items())
