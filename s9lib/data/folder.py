@@ -142,11 +142,11 @@ def _check_classes(parts, listing, folders):
         lack = set() if _may_lack(s, parts) else every - classes
         bad |= {f'{folders.get(o, o)}/{c}': f'is a class that {s} does not have'
                 for c in lack for o in parts if c in have[o]}
-    groups = {}
+    groups, n = {}, Counter(c for entries in parts.values() for _, c in entries)
     for c in every: groups.setdefault(_same_name(c), []).append(c)
     for same in groups.values():
-        first, *others = sorted(same)
-        bad |= {c: f'is the class {first!r} in another spelling: rename one of the folders' for c in others}
+        first, *others = sorted(same, key=lambda c: (-n[c], c))          # the one that most images have
+        bad |= {c: f'is the class {first!r} in another spelling: write it one way' for c in others}
     return bad
 
 # %% ../../nbs/data/03_folder.ipynb #d559a902
@@ -642,16 +642,17 @@ def image_csv(
         raise ValueError(f"the table has no column {lack[0]!r}, only {', '.join(map(str, cols))}: "
                          "name it with path_col= or label_col=")
     names = {n: s for s, ns in _SPLITS.items() for n in ns}
-    parts, bad, stats, twice, dropped = {}, {}, {}, [], {}
+    parts, bad, stats, twice, dropped, met, where = {}, {}, {}, [], {}, set(), os.path.abspath(root)
     for k, row in enumerate(rows, 2):
         f, split = (_text(row.get(c)) for c in (path_col, split_col))
         label = _text(row.get(label_col)) if sets is None else sets[k - 2]
         _check_line(k, f, label, root)
         s = names.get(split.lower(), None if split else 'all')
         if s is None: raise ValueError(f"line {k} has {split_col} {split!r}: expected train, valid or test")
-        if f in stats:
+        if (real := os.path.normpath(os.path.join(where, f))) in met:
             twice.append(f'{f} (line {k})')
             continue
+        met.add(real)
         if why := _dropped(row, label_col, action_col): dropped[f] = stats[f] = why; continue
         parts.setdefault(s, []).append((f, label if sets is not None else label or None))
         stats[f] = None
