@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['keyed_rng', 'set_seed', 'default_device', 'default_amp', 'default_winograd', 'has_fast_bfloat16', 'memory_format',
-           'to_device', 'wide_float', 'atomic_path', 'cache_dir', 'package_version', 'install_line', 'opencv_builds',
-           'show_install']
+           'to_device', 'wide_float', 'atomic_path', 'cache_dir', 'short_path', 'package_version', 'install_line',
+           'opencv_builds', 'show_install']
 
 # %% ../nbs/00_core.ipynb #13c78700
 import glob
 import os
 import platform
 import random
+import threading
 import time
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -102,12 +103,14 @@ def wide_float(
 
 # %% ../nbs/00_core.ipynb #6b52ab81
 def _fsync(path):
-    "Flush a file or folder to the disk; file systems that cannot do it for folders are let be."
-    fd = os.open(path, os.O_RDONLY)
-    try: os.fsync(fd)
+    "Flush a file or folder to the disk; what cannot do it for folders, as Windows, is let be."
+    folder = os.path.isdir(path)
+    try:
+        fd = os.open(path, os.O_RDONLY if folder else os.O_RDWR)         # Windows flushes what is open for writing
+        try: os.fsync(fd)
+        finally: os.close(fd)
     except OSError:
-        if not Path(path).is_dir(): raise
-    finally: os.close(fd)
+        if not folder: raise
 
 # %% ../nbs/00_core.ipynb #c84e5b50
 def _remove_litter(path):
@@ -119,18 +122,19 @@ def _remove_litter(path):
 # %% ../nbs/00_core.ipynb #9a65535a
 @contextmanager
 def atomic_path(
-    path:str|Path,  # the file to replace; its folder is made if needed
-):                  # yields the temporary path to write to, in the same folder and with the same suffix
+    path:str|Path,    # the file to replace; its folder is made if needed
+    flush:bool=True,  # to the disk; False: faster, for what may be missing or damaged after a power cut, as in a cache
+):                    # yields the temporary path to write to, in the same folder and with the same suffix
     "Write a file aside and move it over `path` only when the block ended well."
     path = Path(path)
-    tmp = path.with_name(f'.{path.stem}.{os.getpid()}.tmp{path.suffix}')
+    tmp = path.with_name(f'.{path.stem}.{threading.get_ident()}.{os.getpid()}.tmp{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_litter(path)
+        if flush: _remove_litter(path)
         yield tmp
-        _fsync(tmp)
+        if flush: _fsync(tmp)
         os.replace(tmp, path)
-        _fsync(path.parent)
+        if flush: _fsync(path.parent)
     except OSError as e:
         in_way = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
         why = f'{in_way} is a file, not a folder' if in_way else e.strerror or e
@@ -143,6 +147,14 @@ def atomic_path(
 def cache_dir()->Path:  # `$XDG_CACHE_HOME/s9lib`, by default `~/.cache/s9lib`; it may not exist yet
     "Name the folder for downloads and decoded data."
     return Path(os.environ.get('XDG_CACHE_HOME') or Path.home()/'.cache').expanduser()/'s9lib'
+
+# %% ../nbs/00_core.ipynb #c0de0102
+def short_path(
+    path:str|Path,  # of a file or folder
+)->str:
+    "Write a path with ~ for the home folder."
+    try: return str(Path('~')/Path(path).relative_to(Path.home()))
+    except ValueError: return str(path)
 
 # %% ../nbs/00_core.ipynb #1f9e79a1
 def package_version(
@@ -175,7 +187,7 @@ def show_install()->str:  # lines `name value`, to print or to paste into an iss
     cpu = f"{n} thread{'s'*(n != 1)}, {platform.machine()}"
     rows = [('python', platform.python_version()), ('system', platform.system())]
     rows += [(p, package_version(p)) for p in pkgs]
-    rows.append(('device', f"{dev} ({torch.cuda.get_device_name() if dev.type == 'cuda' else cpu})"))
+    rows.append(('device', f"{dev} ({torch.cuda.get_device_name(dev) if dev.type == 'cuda' else cpu})"))
     if package_version('albumentationsx') != '-':
         rows.append(('warning', 'albumentationsx (AGPL) shadows albumentations: pip uninstall albumentationsx, then '
                                 'reinstall albumentations'))

@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import struct
-import threading
 import time
 import warnings
 import zlib
@@ -23,7 +22,7 @@ import numpy as np
 import simplejpeg
 from tqdm import tqdm
 
-from ..core import cache_dir, package_version
+from ..core import atomic_path, cache_dir, package_version
 from ..images import cover_crop, decode_image, image_size
 
 # %% ../../nbs/data/00_cache.ipynb #08d98f5e
@@ -106,14 +105,8 @@ def write_entry(
     content:bytes,  # from `shrink`
 )->None:
     "Write an entry, whole or not at all."
-    tmp = f'{file}.{os.getpid()}.{threading.get_ident()}.tmp'
-    os.makedirs(os.path.dirname(file), exist_ok=True)
-    try:
-        with open(tmp, 'wb') as f: f.write(_HEAD.pack(_MAGIC, stamp, zlib.crc32(content, zlib.crc32(stamp))) + content)
-        os.replace(tmp, file)
-    except BaseException:
-        with suppress(OSError): os.unlink(tmp)
-        raise
+    head = _HEAD.pack(_MAGIC, stamp, zlib.crc32(content, zlib.crc32(stamp)))
+    with atomic_path(file, flush=False) as tmp: tmp.write_bytes(head + content)
 
 # %% ../../nbs/data/00_cache.ipynb #1cbeb2dd
 def read_entry(
@@ -195,8 +188,9 @@ class PhotoCache:
             write_entry(file, stamp, content)
         except OSError as e:
             self.off = True
-            warnings.warn(f"cannot write to the photo cache {self.folder} ({e.strerror}): photos are decoded anew "
-                          f"in each epoch; free some space, or set XDG_CACHE_HOME to another folder", stacklevel=2)
+            why = (e.__cause__ or e).strerror                            # `atomic_path` says more than fits here
+            warnings.warn(f"cannot write to the photo cache {self.folder} ({why}): photos are decoded anew in each "
+                          f"epoch; free some space, or set XDG_CACHE_HOME to another folder", stacklevel=2)
             return False
         return True
 

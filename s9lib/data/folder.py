@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..core import atomic_path, cache_dir
+from ..core import atomic_path, cache_dir, short_path
 from .dataset import ImageData, LazyImages, rarest_labels
 from ..images import cover_crop, decode_image, plain_text
 
@@ -336,10 +336,6 @@ def _keep(parts, bad, folders):
     def gone(s, f, c): return f in bad or c is None or c in bad or f'{folders.get(s, s)}/{c}' in bad
     return {s: [(f, c) for f, c in entries if not gone(s, f, c)] for s, entries in parts.items()}
 
-def _short(path):
-    "A path with ~ for the home folder."
-    return str(path).replace(str(Path.home()), '~', 1)
-
 # %% ../../nbs/data/03_folder.ipynb #86cc6cca
 def _read_images(root, parts, size, limit, key):
     "Pixels of each split, or None where they stay in their files; digests, problems and notes by file."
@@ -421,7 +417,7 @@ def _make_data(root, said, arrays, name, passed, found, noted, unused, several=F
     for k, (split, entries) in enumerate(kept.items()):
         files, number = [f for f, _ in entries], {c: i for i, c in enumerate(classes)}
         pixels = arrays[k] if arrays else LazyImages([str(root/f) for f in files], [said['digests'][f] for f in files])
-        source = f"{'decoded from' if arrays else 'the files of'} {_short(root)}"
+        source = f"{'decoded from' if arrays else 'the files of'} {short_path(root)}"
         if several:
             source += ', with several labels per image'
             labels = np.zeros((len(files), len(classes)), np.int64)
@@ -480,7 +476,7 @@ def read_splits(
     data = tuple(_make_data(root, said, arrays, name, passed, sum(map(len, parts.values())) + unread, noted or {},
                             unused, several))
     if notes := data[0].notes:
-        warnings.warn(f"{len(notes)} images of {_short(root)} were read though something is wrong with them: "
+        warnings.warn(f"{len(notes)} images of {short_path(root)} were read though something is wrong with them: "
                       + '; '.join(notes[:3]), stacklevel=3)
     if len(data) > 1: return _learned_labels(*_paired(dict(zip(said['splits'], data))), on_error)
     whole, = data
@@ -556,8 +552,8 @@ def _obey(parts, root, table):
             out.setdefault(names.get(_text(row.get(split)).lower(), s), []).append((f, _text(row.get(label)) or c))
     if rows and not met:
         first = _text(rows[0][path])
-        raise ValueError(f"labels={str(table)!r} names no file of {_short(root)}: its paths must lead there from the "
-                         f"folder of the table, {_short(below)}; the first is {first!r}: "
+        raise ValueError(f"labels={str(table)!r} names no file of {short_path(root)}: its paths must lead there from "
+                         f"the folder of the table, {short_path(below)}; the first is {first!r}: "
                          + _path_advice(first, 'move the table, or correct the paths'))
     if len(out) > 1: out['train'] = out.pop('all', []) + out.get('train', [])  # files that came after the table
     return {s: out[s] for s in ('train', 'test', 'valid', 'all') if s in out}, dropped

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from ..core import atomic_path, install_line
+from ..core import atomic_path, install_line, short_path
 from .cifar import print_source
 from .dataset import ImageData, LazyImages, train_valid_split
 from .folder import entry_files, hold_out, is_litter, load_entry, save_entry
@@ -311,7 +311,7 @@ def image_shards(
     key = hashlib.sha256(repr(('shards', 1, [len(p) for p in paths], whole, label, image)).encode()).hexdigest()[:24]
     bad = {f: w for *_, b in found for f, w in b.items()}
     folder = paths[0][0].parent
-    source = f"{sum(map(len, paths))} shards in {str(folder).replace(str(Path.home()), '~', 1)}"
+    source = f"{sum(map(len, paths))} shards in {short_path(folder)}"
     return _splits([f[0] for f in found], [f[1] for f in found], bad, classes, key, folder.resolve().name, source,
                    on_error, valid_pct, seed, kinds)
 
