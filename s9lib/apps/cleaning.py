@@ -70,10 +70,11 @@ def out_of_sample(
     tta:str='none',    # views that are averaged, see `Learner.get_preds`
 )->np.ndarray:         # probabilities (n,c), each image's from a network that was not trained on it
     "Predict every image by a network that has not seen it."
-    folds, mark = fold_numbers(data.labels, k, seed, groups), data.checksum()
+    folds = fold_numbers(data.labels, k, seed, groups)
+    mark = hashlib.sha256(repr((data.checksum(), folds.tolist(), tta)).encode()).hexdigest()[:16]
     probs = np.zeros((len(data), len(data.classes)))
     for fold in range(k):
-        held, file = folds == fold, folder and Path(folder)/f'fold{fold}-of-{k}-seed{seed}-{mark}.npy'
+        held, file = folds == fold, folder and Path(folder)/f'fold{fold}-of-{k}-{mark}.npy'
         if not held.any(): continue
         if file and file.is_file(): probs[held] = np.load(file); continue
         parts = replace(data.subset(~held), valid=None), replace(data.subset(held), split='valid', valid=None)
@@ -277,6 +278,7 @@ def split_duplicates(
 
 class DuplicateCallback(Callback):
     "Warn, before training starts, of held-out images that are near copies of training images."
+    order = 45  # after the checkpoint, which says whether the run goes on
     def __init__(self,
         **how,      # for `near_duplicates`
     ): self.how, self.found = how, {}
