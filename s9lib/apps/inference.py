@@ -32,11 +32,19 @@ from ..train.state import not_finite
 # %% ../../nbs/apps/01_inference.ipynb #1cc85fc4
 FORMAT = 's9lib model 2'
 
+def _divides(temperature):
+    "Whether logits can be divided by it: a number above 0."
+    number = isinstance(temperature, (int, float, np.floating)) and not isinstance(temperature, bool)
+    return number and 0 < temperature < float('inf')
+
 def model_meta(
     learn,   # a `Learner` with a recipe, or of a network from `create_model`
     temperature:float=None,  # see `valid_temperature`; None: not known
 )->dict:     # plain Python, as JSON keeps it
     "Collect what is needed to use the network of `learn`."
+    if not (temperature is None or _divides(temperature)):
+        raise ValueError(f"temperature={temperature!r}: expected a number above 0, as valid_temperature gives it, or "
+                         "None")
     d, r = learn.dls, learn.recipe
     if r: network = dict(arch=r.arch, model_args=r.model_args)
     else:
@@ -142,13 +150,15 @@ class Predictor:
         weights:dict,  # state dict of the network
         device=None,   # None: `default_device()`
         calibrated:bool=False,  # divide logits by the temperature in `meta`
+        model:torch.nn.Module=None,  # gets the weights, where its code is not in the library; None: built from `meta`
     ):
         self.meta, self.device = meta, torch.device(device or default_device())
         self.temperature = _temperature(meta) if calibrated else 1.      # by which logits are divided
         self.classes, self.hw, self.mean, self.std = meta['classes'], *(tuple(meta[k]) for k in ('hw', 'mean', 'std'))
         self.multi_label = bool(meta.get('multi_label'))                 # several labels per image
         spec = meta.get('spec')
-        model = build_from_spec(spec) if spec else build_model(meta['arch'], len(self.classes), **meta['model_args'])
+        if spec: model = build_from_spec(spec, model)
+        elif model is None: model = build_model(meta['arch'], len(self.classes), **meta['model_args'])
         load_state(model, weights)
         self.model = model.to(self.device, memory_format=memory_format(self.device)).eval()
         self.amp = default_amp(self.device)
@@ -213,7 +223,7 @@ def _checked(path, meta):
         and isinstance(names, list) and names and all(isinstance(c, str) for c in names) \
         and isinstance(hw, list) and len(hw) == 2 and all(isinstance(s, int) and 0 < s <= 8192 for s in hw) \
         and all(isinstance(t, list) and len(t) == 3 and all(isinstance(v, (int, float)) for v in t) for t in stats) \
-        and isinstance(meta.get('temperature', 1.), float) and 0 < meta.get('temperature', 1.) < float('inf')
+        and _divides(meta.get('temperature', 1.))
     if not ok:
         raise ValueError(f"{path} describes no network that can be built: expected a file that save_model wrote")
     return meta
@@ -273,6 +283,7 @@ def load_model(
     path:str|Path,   # a model file, a run folder that holds one, or a checkpoint with one beside or above it
     device=None,     # where to; None: `default_device()`
     calibrated:bool=False,  # give calibrated probabilities, if the file holds a temperature
+    model:torch.nn.Module=None,  # such as was trained, where its code is not in the library; it gets the weights
 )->Predictor:
     "Load a trained network with all that is needed to use it."
     path = Path(path)
@@ -287,7 +298,10 @@ def load_model(
     (meta, own), state = read_model_file(file), load_checkpoint(path) if checkpoint else {}
     if state and state.get('epoch') != meta['epoch']: meta.pop('temperature', None)  # that is of the last weights
     meta.update({k: state[k] for k in ('epoch', 'n_epoch') if k in state})
-    try: return Predictor(meta, state.get('model') or own, device, calibrated)
+    try: return Predictor(meta, state.get('model') or own, device, calibrated, model)
     except RuntimeError as e:
+        if model is not None:
+            raise ValueError(f"{path} does not fit model=, a {type(model).__name__}: pass one that is built as the one "
+                             f"that was trained ({str(e).splitlines()[-1].strip()})") from e
         raise ValueError(f"{path} does not fit the network that {file} describes ({meta['arch']}, "
                          f"{len(meta['classes'])} classes): it is of another run") from e
