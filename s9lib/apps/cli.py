@@ -64,6 +64,7 @@ _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give 
                'name one of them': 'set --recipe to one of them', 'checkpoint is missing': '--checkpoint is missing',
                'calibrated=True': '--calibrated', 'leave calibrated out': 'leave --calibrated out',
                'data is missing': '--data is missing',
+               'build it and pass it, model=…': 'build it in Python and pass it to load_model, model=…',
                'pass drop_last=True to the loaders, or another bs or grad_accum': 'give another --bs',
                'expected data from image_folder or image_csv': 'give a folder of images or a CSV file with --data'}
 
@@ -89,7 +90,8 @@ def exit_status(
 
 def _call(prog, func, options):
     "Call `func`; say in one sentence what went wrong, and return the exit status."
-    if hasattr(sys.stdout, 'reconfigure'): sys.stdout.reconfigure(line_buffering=True)  # a log is read while it grows
+    for out in (sys.stdout, sys.stderr):                                 # a log is read while it grows, with any name
+        if hasattr(out, 'reconfigure'): out.reconfigure(line_buffering=True, errors='backslashreplace')
     try:
         status = func(**options)
         return status if isinstance(status, int) else 0

@@ -104,6 +104,7 @@ class Explorer:
         "Fill the list of errors for the chosen pair and order."
         self.error.options = _menu_errors(self.interp, self.order.value, *self.pair.value, self.only)
         self.error.index = 0 if self.error.options else None
+        if self.error.index is None: self._draw()
 
     def _say(self):
         "Say what is decided about the chosen image; the menu offers what the network takes it for."
@@ -115,7 +116,9 @@ class Explorer:
 
     def _draw(self, change=None):
         "Show the figure, or say why there is none."
-        if self.error.value is None: return
+        if self.error.value is None:
+            self.image.value, self.said.value, self.message.value = b'', '', 'no image to look at: choose other errors'
+            return
         if self.edits: self._say()
         try: self.image.value, self.message.value = fig_to_png(self.figure(), 130), ''
         except ValueError as e: self.image.value, self.message.value = b'', escape(plain_text(e, None, lines=True))
