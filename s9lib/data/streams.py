@@ -84,15 +84,20 @@ def _members(path):
             yield key, ext, m.offset_data, m.size, text
 
 # %% ../../nbs/data/09_streams.ipynb #cb5ef39f
+def _common_folder(paths):
+    "The deepest folder that holds all files."
+    return Path(os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths]))
+
 def index_shards(
     paths:list,           # tar files
     label:str=None,       # extension that holds the label ('cls', 'txt', 'json'); None: the first of them
     field:str='label',    # of .json
     image:str=None,       # extension of the image, where a sample has several; None: the only one
+    top:Path=None,        # folder that names are relative to; None: the deepest that holds all shards
 )->tuple:                 # `TarSamples`, labels (None where there is none), {name: problem}
     "Find all samples of some shards."
     shard, start, size, names, labels, bad = [], [], [], [], [], {}
-    top = Path(os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths]))
+    top = top or _common_folder(paths)
     kinds = (label,) if label else ('cls', 'txt', 'json')
     for k, path in enumerate(tqdm(paths, desc='indexing', unit='shard', leave=False, delay=2)):
         rel, samples = Path(os.path.abspath(path)).relative_to(top).as_posix(), {}
@@ -306,9 +311,10 @@ def image_shards(
     if test is None and (split := {_split_of(p) for p in paths[0]}) - {None, 'train'} and 'train' in split:
         kinds = [s for s in ('test', 'valid') if s in split]
         paths = [[p for p in paths[0] if _split_of(p) == s] for s in ('train', *kinds)]
-    found = [index_shards(ps, label, field, image) for ps in paths]
+    top = _common_folder(sum(paths, []))                                 # no sample of two splits has one name
+    found = [index_shards(ps, label, field, image, top) for ps in paths]
     whole = [(os.path.realpath(p), (s := os.stat(p)).st_size, s.st_mtime_ns, s.st_ino) for ps in paths for p in ps]
-    key = hashlib.sha256(repr(('shards', 1, [len(p) for p in paths], whole, label, image)).encode()).hexdigest()[:24]
+    key = hashlib.sha256(repr(('shards', 2, [len(p) for p in paths], whole, label, image)).encode()).hexdigest()[:24]
     bad = {f: w for *_, b in found for f, w in b.items()}
     folder = paths[0][0].parent
     source = f"{sum(map(len, paths))} shards in {short_path(folder)}"
