@@ -96,10 +96,12 @@ def _border(n, a, b, mode):
 
 # %% ../../nbs/data/06_batched.ipynb #9fbc194e
 class _Pad(BatchedTransform):
-    "Pad, with any border mode and a number as fill."
+    "Pad, with any border mode and a whole number from 0 to 255 as fill."
     batched = True
 
-    def supported(self): return self.tfm.p == 1 and isinstance(self.tfm.fill, (int, float))
+    def supported(self):
+        return self.tfm.p == 1 and isinstance(self.tfm.fill, (int, float)) and self.tfm.fill in range(256)
+
     def params_from(self, draws, hw): return self.tfm.get_params_dependent_on_data(dict(shape=hw), {})
     def is_even(self):                                                   # a flip before it is a flip after it
         p = self.params_from(None, (1, 1))
