@@ -12,10 +12,12 @@ import hashlib
 import json
 import os
 import stat
+import time
 import unicodedata
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -258,6 +260,20 @@ def _array_hash(a):
     for i in range(0, len(a), 4096): h.update(np.ascontiguousarray(a[i:i + 4096]).data)
     return h.hexdigest()
 
+def _tidy(key, hashes):
+    "Delete other entries of the folder that were not opened for a day; keep once what the rest share with `key`."
+    *mine, me = entry_files(key)
+    for listing in me.parent.glob(f'{key[:8]}-*.json'):
+        *theirs, _ = entry_files(listing.stem)
+        with suppress(OSError, ValueError, KeyError):
+            if listing == me: continue
+            if time.time() - listing.stat().st_mtime > 86400:
+                for f in (listing, *theirs): f.unlink(missing_ok=True)
+                continue
+            for h, f in zip(json.loads(listing.read_text())['listing']['hashes'], theirs):
+                if h not in hashes: continue
+                with atomic_path(f, flush=False) as tmp: os.link(mine[hashes.index(h)], tmp)
+
 def load_entry(
     key:str,  # name of the entry
 )->tuple:     # (arrays, what the listing says), or None if there is no whole entry
@@ -270,6 +286,8 @@ def load_entry(
         if held['listing']['key'] != key: raise ValueError('it is of other data')
         arrays = [np.load(f, mmap_mode='r') for f in files[:held['listing']['arrays']]]
         if [_array_hash(a) for a in arrays] != held['listing']['hashes']: raise ValueError('the images have changed')
+        with suppress(OSError):
+            if time.time() - listing.stat().st_mtime > 3600: os.utime(listing)  # see `_tidy`
         return arrays, held['listing']
     except Exception as e:  # a flipped bit in the head of an array can raise nearly anything
         why = (str(e).splitlines() or [type(e).__name__])[0]
@@ -286,6 +304,7 @@ def save_entry(
     try:
         text = json.dumps(dict(listing=listing, sha256=_hash(listing)))
         with atomic_path(entry_files(key)[-1]) as tmp: tmp.write_text(text)
+        _tidy(key, listing['hashes'])
     except OSError as e:
         warnings.warn(f"{e}. The images are used, but will be read again next time", stacklevel=4)
 
@@ -370,8 +389,10 @@ def _pair(size):
     return tuple(map(int, pair))
 
 def _key(root, *what):
-    "Name of a cache entry: of a folder, its files and what is asked for."
-    return hashlib.sha256(repr((3, os.path.realpath(root), *what)).encode()).hexdigest()[:24]
+    "Name of a cache entry: the same beginning for the same folder, then its files and what is asked for."
+    root = os.path.realpath(root)
+    folder, state = (hashlib.sha256(repr(v).encode()).hexdigest() for v in (root, (3, root, *what)))
+    return f'{folder[:8]}-{state[:15]}'
 
 def _lost_classes(kept):
     "Classes that have no image left in one of the splits."
@@ -469,7 +490,7 @@ def read_splits(
     "Read the images of some splits."
     if on_error not in ('raise', 'skip'): raise ValueError(f"on_error={on_error!r}: expected 'raise' or 'skip'")
     if any(parts.values()) and not (parts.get('train') or parts.get('all')):
-        raise ValueError(f"{_short(root)} has images of {' and '.join(parts)}, but none of them is of train: give "
+        raise ValueError(f"{short_path(root)} has images of {' and '.join(parts)}, but none of them is of train: give "
                          "some rows the split train, or leave it out of all rows")
     size = _pair(size)
     arrays, said = load_entry(key) or _read_kept(root, parts, bad, folders or {}, size, on_error, limit, key, several)
@@ -492,7 +513,11 @@ def read_splits(
 def _rows(table):
     "Rows of a CSV file or of a table with a method `to_dict`, as dicts."
     if hasattr(table, 'to_dict'): return table.to_dict('records')
-    with open(table, newline='', encoding='utf-8-sig', errors='surrogateescape') as f:
+    file = Path(table).expanduser()
+    if not file.is_file():
+        raise ValueError(f"{file} is {'a folder' if file.is_dir() else 'not there'}: expected a CSV file with a header "
+                         "such as path,label; correct the path")
+    with open(file, newline='', encoding='utf-8-sig', errors='surrogateescape') as f:
         head = f.readline()
         if '\0' in head or not _is_utf8(head):
             raise ValueError(f"{table} is not written in UTF-8: save it as CSV UTF-8")
@@ -511,6 +536,10 @@ def _check_line(k, file, label, root):
     "Refuse a line of a table that is not UTF-8, unless there is a file of such a name."
     if _is_utf8(file + label) or not _is_utf8(file) and os.path.exists(root/file): return
     raise ValueError(f"line {k} of the table is not written in UTF-8 ({file!r}, {label!r}): save it as CSV UTF-8")
+
+def _name(root):
+    "Name of a folder, also of '.' and '..'."
+    return Path(os.path.abspath(root)).name
 
 def _text(v):
     "A cell as text; what is missing in a table is not equal to itself."
@@ -536,7 +565,7 @@ def _path_advice(f, advice):
 
 def _obey(parts, root, table):
     "Change the label and split of files as a table says; return what is left, and {file: why it is dropped}."
-    rows, below = _rows(table), Path(table).absolute().parent
+    rows, below = _rows(table), Path(table).expanduser().absolute().parent
     path, label, split, action = (_column(rows[0] if rows else (), c) for c in ('path', 'label', 'split', 'action'))
     if lack := [c for c in (path, label) if rows and c not in rows[0]]:
         raise ValueError(f"labels={str(table)!r} has no column {lack[0]!r}, only {', '.join(rows[0])}")
@@ -579,7 +608,7 @@ def image_folder(
     unused = [f'{n}/' for n in _subfolders(root) if n not in use.values()] if splits else []
     obeyed = () if labels is None else (parts,)
     key = _key(root, size, on_error, sorted(use.items()), list(listing.files.items()), list(bad.items()), *obeyed)
-    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name, listing.passed,
+    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, _name(root), listing.passed,
                        len(listing.bad) + len(dropped), use, {**listing.repeated, **dropped}, tuple(unused))
 
 # %% ../../nbs/data/03_folder.ipynb #f01d0009
@@ -625,7 +654,9 @@ def image_csv(
     action_col:str='action',  # name of the column that says 'drop' of images to leave out, if there is one
 )->tuple:                   # (train, held out), as in `image_folder`
     "Read images whose labels stand in a table."
-    rows, root = _rows(table), Path(root or Path(table).parent)
+    if root is None and hasattr(table, 'to_dict'):
+        raise ValueError("root=None: a table in memory lies in no folder: pass root=, which its paths are relative to")
+    rows, root = _rows(table), Path(root or Path(table).parent).expanduser()
     if not rows:
         raise ValueError(f"{'the table' if hasattr(table, 'to_dict') else table} has no rows: expected a header such "
                          "as path,label and a line for each image")
@@ -660,7 +691,7 @@ def image_csv(
         if sets is None and not label: bad[f] = 'has no label'
     gone = [f for f in bad if stats[f] is None]
     if gone and len(gone) == sum(map(len, parts.values())):
-        raise ValueError(f"none of the {len(gone):,} images of the table can be found in {_short(root)}, the first: "
+        raise ValueError(f"none of the {len(gone):,} images of the table can be found in {short_path(root)}, the first: "
                          f"{plain_text(gone[0], None)} {bad[gone[0]]}: "
                          + _path_advice(gone[0], 'name the folder that the paths start in with root=, put the table '
                                         'there, or correct the paths'))
@@ -675,5 +706,5 @@ def image_csv(
                                                 {})
     bad = {**bad, **classes}
     key = _key(root, size, on_error, parts, stats, bad, *(['several'] if several else []))
-    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, root.name or root.resolve().name,
+    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, _name(root),
                        unread=len(dropped), noted=dropped, several=several)
