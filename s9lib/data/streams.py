@@ -85,22 +85,23 @@ def _members(path):
 
 # %% ../../nbs/data/09_streams.ipynb #cb5ef39f
 def _common_folder(paths):
-    "The deepest folder that holds all files."
-    return Path(os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths]))
+    "The deepest folder that holds all files; '' where they lie on several drives."
+    try: return os.path.commonpath([os.path.dirname(os.path.abspath(p)) for p in paths])
+    except ValueError: return ''
 
 def index_shards(
     paths:list,           # tar files
     label:str=None,       # extension that holds the label ('cls', 'txt', 'json'); None: the first of them
     field:str='label',    # of .json
     image:str=None,       # extension of the image, where a sample has several; None: the only one
-    top:Path=None,        # folder that names are relative to; None: the deepest that holds all shards
+    top:str=None,         # folder that names are relative to; None: the deepest that holds all shards
 )->tuple:                 # `TarSamples`, labels (None where there is none), {name: problem}
     "Find all samples of some shards."
     shard, start, size, names, labels, bad = [], [], [], [], [], {}
-    top = top or _common_folder(paths)
+    top = _common_folder(paths) if top is None else top
     kinds = (label,) if label else ('cls', 'txt', 'json')
     for k, path in enumerate(tqdm(paths, desc='indexing', unit='shard', leave=False, delay=2)):
-        rel, samples = Path(os.path.abspath(path)).relative_to(top).as_posix(), {}
+        rel, samples = Path(os.path.relpath(path, top) if top else path).as_posix(), {}
         try:
             for key, ext, at, n, text in _members(path):
                 held = samples.setdefault(key, {})
