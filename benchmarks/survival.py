@@ -588,7 +588,8 @@ def mutated_cache(n, rng, tmp):
         assert truth == seen()
         files = sorted((tmp/'cache'/'s9lib'/'decoded').iterdir())
         key = files[0].name.rpartition('-')[0] or files[0].stem
-        assert sorted(entry_files(key)) == files and load_entry(key)[1]['arrays'] == 2, files
+        there = sorted(f for f in entry_files(key) if f.exists())
+        assert there == files and load_entry(key)[1]['arrays'] == 2, files
         goods = {f: f.read_bytes() for f in files}
         for k, f in enumerate(files):
             for kind, bad in mutations(rng, goods[f], n//3 + (k < n % 3)):

@@ -239,7 +239,7 @@ def _read_today(path):
     return json.loads(words['s9lib']), weights
 
 def _digest_of_before(weights):
-    "Hash of a state dict as version 0.1 computed it."
+    "Hash of a state dict as it was computed before."
     h = hashlib.sha256()
     for k,v in weights.items():
         h.update(f'{k} {v.dtype} {tuple(v.shape)}'.encode())
@@ -247,7 +247,7 @@ def _digest_of_before(weights):
     return h.hexdigest()
 
 def _read_before(path):
-    "Words and weights of a file of version 0.1, in today's words; only its weights have a hash."
+    "Words and weights of a file of before, in today's words; only its weights have a hash."
     state = torch.load(path, map_location='cpu', weights_only=True)
     if not isinstance(state, dict) or state.get('format') != 's9lib model 1':
         raise ValueError(f"{path} holds no description of its network: expected a file that save_model or s9_train "
@@ -259,7 +259,7 @@ def _read_before(path):
 
 # %% ../../nbs/apps/01_inference.ipynb #f9994825
 def read_model_file(
-    path:str|Path,  # a file that `save_model` wrote, today or in version 0.1
+    path:str|Path,  # a file that `save_model` wrote, today or before
 )->tuple:           # what it says about its network, and the state dict
     "Read a model file, or say in a sentence what is wrong with it."
     with open(path, 'rb') as f: old = f.read(2) == b'PK'

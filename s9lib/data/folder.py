@@ -691,7 +691,7 @@ def image_csv(
         if sets is None and not label: bad[f] = 'has no label'
     gone = [f for f in bad if stats[f] is None]
     if gone and len(gone) == sum(map(len, parts.values())):
-        raise ValueError(f"none of the {len(gone):,} images of the table can be found in {short_path(root)}, the first: "
+        raise ValueError(f"none of the {len(gone):,} images of the table is in {short_path(root)}, the first: "
                          f"{plain_text(gone[0], None)} {bad[gone[0]]}: "
                          + _path_advice(gone[0], 'name the folder that the paths start in with root=, put the table '
                                         'there, or correct the paths'))
