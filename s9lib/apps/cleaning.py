@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .cli import add_options, choose_learner, exit_status, load_named, new_parser
+from .cli import add_options, check_outside, choose_learner, exit_status, load_named, new_parser
 from ..core import atomic_path, default_device, keyed_rng, memory_format
 from ..data.dataset import ImageData, IMAGENET_MEAN, IMAGENET_STD, LazyImages
 from ..data.labels import image_name, LabelEdits, named_splits
@@ -440,8 +440,7 @@ def clean_images(
     if (out/'labels.csv').exists():
         raise ValueError(f"out={str(out)!r} has a labels.csv, perhaps with decisions of yours: name another folder")
     where = how.pop('data')
-    if Path(where).is_dir() and Path(where).resolve() in (out.resolve(), *out.resolve().parents):
-        raise ValueError(f"out={str(out)!r} lies among the images of {where}: name a folder elsewhere")
+    check_outside(out, where)
     splits = load_named(where, **reading)
     edits, pool = LabelEdits(*splits, path=out/'labels.csv'), pool_splits(*splits)
     if not 2 <= folds <= len(pool): raise ValueError(f"folds={folds}: expected 2 to {len(pool)}, the number of images")
