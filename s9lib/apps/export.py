@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from .cli import add_options, exit_status, find_images, new_parser
-from .inference import load_model, Predictor
+from .inference import load_model, Predictor, read_model_file
 from ..core import atomic_path, install_line, keyed_rng, package_version
 from ..data.synthetic import draw_shape
 from ..images import cover_crop, read_image
@@ -227,6 +227,25 @@ def _checked(path, data, run, net, images, tolerance):
     with atomic_path(path) as tmp: tmp.write_bytes(data)
     print(f'{path}: {len(data)/1e6:.1f} MB, {said}', flush=True)
 
+def _same_file(a, b):
+    "Whether two paths lead to one file, also through links and before it is there."
+    a, b = Path(a), Path(b)
+    return a.resolve() == b.resolve() or a.exists() and b.exists() and a.samefile(b)
+
+def _is_model(path):
+    "Whether a file holds a trained network."
+    try: return bool(read_model_file(Path(path).resolve()))
+    except (OSError, ValueError): return False
+
+def _check_outputs(outputs, read):
+    "Refuse two files in one, and to write over a trained network or what else is read."
+    for k, path in enumerate(outputs):
+        if any(_same_file(path, p) for p in outputs[:k]):
+            raise ValueError(f"{path} is named twice: expected a file of its own for --onnx and for --pt2")
+        if any(_same_file(path, p) for p in read) or _is_model(path):
+            what = 'a trained network' if _is_model(path) else 'read here'
+            raise ValueError(f"{path} is {what} and would be written over: name another file with --onnx or --pt2")
+
 def export_model(
     run:str|Path,          # run folder, model.safetensors, or checkpoint
     onnx:str|Path=None,    # ONNX file to write
@@ -240,7 +259,9 @@ def export_model(
     if onnx: need_onnx()
     net = load_model(run, 'cpu', calibrated)
     net.amp = False
-    files = [f for f, _ in find_images(images)][:100] if images else trial_images(net.hw)
+    files = [f for f, _ in find_images(images)][:100] if images else []
+    _check_outputs([p for p in (onnx, pt2) if p], [run, *files])
+    files = files or trial_images(net.hw)
     program = export_program(net)
     for path, write, opened in ((onnx, to_onnx, run_onnx), (pt2, to_pt2, run_pt2)):
         if path:
