@@ -17,6 +17,7 @@ import warnings
 from argparse import ArgumentParser, SUPPRESS
 from collections import namedtuple
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -387,6 +388,10 @@ def list_findings(
     return out + [Finding(i, 'odd', why, '', '') for i, why in odd]
 
 # %% ../../nbs/apps/07_cleaning.ipynb #c1ea0012
+def _count(found, kind):
+    "How many images there are of a kind of findings; an image can be found more than once."
+    return len({f.index for f in found if f.kind == kind})
+
 def write_findings(
     found:list,      # of `list_findings`
     data,            # `ImageData`, as there
@@ -407,7 +412,7 @@ def write_findings(
     for kind in dict.fromkeys(f.kind for f in found):
         some = [f for f in found if f.kind == kind]
         texts = [f'{image_name(data, f.index)}\n' + f.detail.replace(', ', '\n', 1) for f in some[:25]]
-        fig = show_gallery([data.images[f.index] for f in some[:25]], texts, f'{len(some):,} {_KINDS[kind]}')
+        fig = show_gallery([data.images[f.index] for f in some[:25]], texts, f'{_count(found, kind):,} {_KINDS[kind]}')
         save_fig(fig, out/f'{kind}.png')
     return edits.save()
 
@@ -457,7 +462,7 @@ def clean_images(
     probs = out_of_sample(pool, trained, folds, seed, kept, copy_groups(len(pool), pairs))
     agree = (probs.argmax(1) == pool.labels).mean()
     found = list_findings(pool, probs, pairs, odd, sure)
-    table, count = write_findings(found, pool, edits), [f.kind for f in found].count
+    table, count = write_findings(found, pool, edits), partial(_count, found)
     shutil.rmtree(kept, ignore_errors=True)
     print(f"networks that had not seen the images agree with {agree:.1%} of the labels\n"
           f"{count('label'):,} labels are likely wrong, {count('copy'):,} images are copies, {count('odd'):,} odd: "

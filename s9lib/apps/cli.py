@@ -18,9 +18,12 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
+from PIL import Image
 
-from .inference import load_model, save_model, SaveModelCallback, valid_temperature
+from .inference import (load_model, read_model_file, save_model, SaveModelCallback,
+                                    valid_temperature)
 from .report import error_figures, write_report
 from ..core import atomic_path, default_device
 from ..data.cifar import load_data
@@ -47,7 +50,7 @@ def _sentence(e):
     if isinstance(e, OSError) and e.strerror: text = f'{e.strerror}: {e.filename}' if e.filename else e.strerror
     return ' '.join(text.split()) or type(e).__name__
 
-#: words of functions about their parameters -> those of the command line
+#: words of functions about their parameters, as patterns -> those of the command line
 _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give --on-error skip',
                'use weights=None': 'give --weights none', 'weights=None': '--weights none',
                'out= or S9LIB_OUT': '--out', 'another folder with out=': 'another folder with --out',
@@ -56,10 +59,18 @@ _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give 
                ': expected torchvision:': ' as --model: expected torchvision:',
                'is no file of weights': 'is no file of --weights', 'the weights do not fit': '--weights do not fit',
                'or model, size and lr, not both': 'or --model, --size and --lr, not both',
+               'fill it in, or leave it out': 'fill it in, or leave the column out',
                'or leave it out': 'or leave the flag out', 'correct the path': 'correct --data',
                'check the path and': 'check --data and',
                'name it with path_col= or label_col=': 'rename it in the table',
                'pass bs=': 'give --bs ', 'smaller images, size=': 'a smaller --size',
+               'or None for no cache': 'or leave --cache out',
+               r"model_names\('torchvision'\) and .* list them":
+                   "expected a network of torchvision, such as resnet34, or s9lib:fastnet",
+               r'pass reshape=, a function to that shape(, such as .* if that is how it lies in the image \(.*?\))?':
+                   'say with --reshape how its output lies in the image',
+               r'Take get_recipe.*for_data\(\d+\)': 'Give a smaller --bs or more --epochs',
+               'if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS': 'if you trust it, make it smaller',
                'with cache=': 'with --cache', 'more grad_accum': 'a smaller network',
                'size= to resize all': '--size to resize all',
                'reshape= needs layers=: name the layer that puts out tokens': '--reshape needs --layers',
@@ -73,7 +84,7 @@ _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give 
 
 def _name_flags(text, options):
     "Name the flags where a message names parameters, or variables of the environment that a given flag stands for."
-    for words, flags in _FLAG_WORDS.items(): text = text.replace(words, flags)
+    for words, flags in _FLAG_WORDS.items(): text = re.sub(words, flags, text)
     given = '|'.join(k for k,v in options.items() if v is not None)
     text = re.sub(rf'(?<![\w-])({given})(?==)', lambda m: f"--{m[1].replace('_', '-')}", text)
     return re.sub(rf'S9LIB_({given.upper()})\b', lambda m: f'--{m[1].lower()}', text)
@@ -100,7 +111,7 @@ def _call(prog, func, options):
         return status if isinstance(status, int) else 0
     except KeyboardInterrupt: return 130
     except (ValueError, TypeError, KeyError, ImportError, FileNotFoundError) as e: status, why = 2, e
-    except (OSError, RuntimeError, ArithmeticError) as e: status, why = 1, e
+    except (OSError, RuntimeError, ArithmeticError, MemoryError, cv2.error) as e: status, why = 1, e
     print(f"{prog}: {_name_flags(_sentence(why), options)}", file=sys.stderr)
     return status
 
@@ -152,9 +163,11 @@ def add_options(
 _RESULTS = ('history.csv', 'curves.png', 'model.safetensors', 'report.html', 'metrics.json')
 
 def _finished(out):
-    "Whether `out` has all results of its last checkpoint."
+    "Whether `out` has all results of its last checkpoint, and its model file can be read."
     last = checkpoints(out/'checkpoints')[:1]
     if not last or not all((out/f).is_file() for f in _RESULTS): return False
+    try: read_model_file(out/'model.safetensors')
+    except (OSError, ValueError): return False
     return (out/_RESULTS[-1]).stat().st_mtime >= last[0].stat().st_mtime
 
 def _write_results(learn, out, options):
@@ -211,6 +224,8 @@ def load_named(
                          "apart, each a folder of images")
     return train, test
 
+_LARGEST = 8192  # side of images in pixels that a model file may say
+
 def choose_learner(
     train,              # `ImageData`
     test,               # `ImageData` of the same classes
@@ -233,6 +248,9 @@ def choose_learner(
     if named and not tune and (model or size is not None or lr is not None or chosen):
         raise ValueError(f"recipe={named!r} says which network, size and learning rate: give a recipe, or model, "
                          "size and lr, not both")
+    if size is not None and size > _LARGEST:
+        raise ValueError(f"size={size}: expected at most {_LARGEST} pixels, as many as a model file may say; one image "
+                         f"of {size}×{size} takes {12*size**2/1e9:,.0f} GB of memory")
     if tune or model or size is not None or (not named and is_photos(train)):
         learn, fit, about = photo_learner(train, test, model, weights, size, bs, epochs, seed, device, cache=cache,
                                           strategy=strategy, balance=balance)
@@ -365,8 +383,9 @@ def s9_train(
     return exit_status(train_parser(), train_run, argv)
 
 # %% ../../nbs/apps/04_cli.ipynb #a91a7f23
-_SUFFIXES = {'.png', '.jpg', '.jpeg', '.jfif', '.webp', '.avif', '.heic', '.heif', '.bmp', '.tif', '.tiff', '.gif',
-             '.ppm', '.pgm'}
+_NO_PIXELS = 'BUFR', 'EPS', 'GRIB', 'HDF5', 'MPEG', 'WMF'  # formats that Pillow knows, but has no pixels of
+_SUFFIXES = {e for e, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in _NO_PIXELS}
+_SUFFIXES |= {'.avif', '.heic', '.heif'}                   # a file that is no photo of a phone says what is missing
 
 def find_images(
     given:list,        # files and folders
@@ -381,14 +400,14 @@ def find_images(
         images = [p for p in images if not any(map(is_litter, p.relative_to(g).parts))]
         kept = [p for p in images if out is None or out.resolve() not in p.resolve().parents]
         if not kept:
-            raise ValueError(f"{g} holds no image: expected {', '.join(sorted(_SUFFIXES))}, in it or in its folders")
+            raise ValueError(f"{g} holds no image: expected files such as .jpg, .png or .tif, in it or in its folders")
         yield from ((p, p.relative_to(g)) for p in kept)
 
 def _picture(out, name, method, taken):
-    "A file for the picture of image `name`, its own in this call; the method in it keeps the image itself safe."
+    "A file for the picture of image `name`, none of those that are taken: images, and pictures of this call."
     path, n = out/name.with_name(f'{name.stem}-{method}.png'), 2
-    while path in taken: path, n = out/name.with_name(f'{name.stem}-{n}-{method}.png'), n + 1
-    taken.add(path)
+    while path.resolve() in taken: path, n = out/name.with_name(f'{name.stem}-{n}-{method}.png'), n + 1
+    taken.add(path.resolve())
     return path
 
 # %% ../../nbs/apps/04_cli.ipynb #25015cb6
@@ -451,12 +470,12 @@ def _explain_one(net, file, picture, top, **how):
 # %% ../../nbs/apps/04_cli.ipynb #989d887b
 def _explain_all(net, files, out, top, **how):
     "Explain every image that can be; return the exit status."
-    rows, taken, failed = [], set(), 0
+    rows, taken, failed = [], {file.resolve() for file, _ in files}, 0
     print(net, flush=True)
     for file, name in files:
         try: rows.append(_explain_one(net, file, _picture(out, name, how['method'], taken), top, **how))
         except (ValueError, OSError) as e:
-            print(f's9_explain: {_sentence(e)}', file=sys.stderr)
+            print(f's9_explain: {_name_flags(_sentence(e), how)}', file=sys.stderr)
             failed += 1
     if rows: _rows(out/'predictions.csv', net.classes, rows)
     if failed: print(f's9_explain: {failed} of {len(files)} images left out', file=sys.stderr)
