@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .cli import add_options, check_outside, choose_learner, exit_status, load_named, new_parser
+from .cli import add_options, check_names, check_outside, choose_learner, exit_status, load_named, new_parser
 from ..core import atomic_path, default_device, keyed_rng, memory_format
 from ..data.dataset import ImageData, IMAGENET_MEAN, IMAGENET_STD, LazyImages
 from ..data.labels import image_name, LabelEdits, named_splits
@@ -38,7 +38,7 @@ from ..images import save_fig
 from ..nets.fastnet import fastnet
 from ..nets.zoo import head_module
 from ..train.callbacks import Callback
-from ..train.history import csv_text, ProgressCallback
+from ..train.history import CSV_FILE, csv_text, ProgressCallback
 from ..train.recipes import run_seed
 
 # %% ../../nbs/apps/07_cleaning.ipynb #e7c10007
@@ -406,7 +406,7 @@ def write_findings(
     rows = [(image_name(data, f.index), edits.row(data, f.index)['split'], data.classes[data.labels[f.index]], f.kind,
              f.detail, f'{f.action} {f.label}'.strip()) for f in found]
     out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out/'findings.csv') as tmp, open(tmp, 'w', newline='', encoding='utf-8') as file:
+    with atomic_path(out/'findings.csv') as tmp, open(tmp, 'w', newline='', **CSV_FILE) as file:
         w = csv.writer(file, lineterminator='\n')
         w.writerows([csv_text(v) for v in row] for row in (head, *rows))
     for kind in dict.fromkeys(f.kind for f in found):
@@ -447,6 +447,7 @@ def clean_images(
     where = how.pop('data')
     check_outside(out, where)
     splits = load_named(where, **reading)
+    check_names((f for d in named_splits(*splits).values() for f in d.files or ()), 'labels.csv')
     edits, pool = LabelEdits(*splits, path=out/'labels.csv'), pool_splits(*splits)
     if not 2 <= folds <= len(pool): raise ValueError(f"folds={folds}: expected 2 to {len(pool)}, the number of images")
     pairs, odd = near_duplicates(pool), odd_images(pool)
