@@ -9,12 +9,14 @@ __all__ = ['exit_status', 'new_parser', 'add_options', 'is_photos', 'with_epochs
 
 # %% ../../nbs/apps/04_cli.ipynb #3fe9b433
 import csv
+import errno
 import json
 import os
 import re
 import sys
 import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -309,6 +311,36 @@ def _check_free(out):
         raise ValueError(f"{out} holds {', '.join(others)}, but no run: a run there would write over what is yours; "
                          "move it away, or name another folder with out= or S9LIB_OUT")
 
+def _kept(out):
+    "What there is of the results of a run, in words."
+    names = [f for f in _RESULTS if (out/f).is_file()]
+    try: epoch = f" (of epoch {read_model_file(out/'model.safetensors')[0]['epoch']})"
+    except (OSError, ValueError, KeyError): epoch = ''
+    return ', '.join(f + epoch*(f == 'model.safetensors') for f in names) or 'nothing'
+
+def _make_way(learn, path):
+    "Write the trained network in place of the untrained one, where there is no room for both."
+    try:
+        if learn.strategy.is_main and read_model_file(path)[0]['epoch'] == 0 < learn.epoch:
+            path.unlink()
+            save_model(learn, path)
+    except (OSError, ValueError, KeyError, ArithmeticError): pass
+
+@contextmanager
+def _full_disk(learn, out):
+    "Say what is kept of a run that could not be written, and how it goes on."
+    try: yield
+    except OSError as e:
+        said = e.strerror or str(e)
+        why = said.removesuffix(', and the weights are still in learn.model')
+        if e.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and why == said: raise
+        _make_way(learn, out/'model.safetensors')
+        last = checkpoints(out/'checkpoints')[:1]
+        on = (f'goes on from {last[0].name}; or copy {out} to where there is room, and name that' if last else
+              'begins anew; or name a folder where there is room')
+        raise OSError(e.errno, f"{why.rstrip('.')}. Of the results there is {_kept(out)}. Make room, and the same "
+                      f"command {on} with out= or S9LIB_OUT") from e
+
 def train_run(
     recipe:str=None,   # name of the recipe; None: `$S9LIB_RECIPE`, else what fits the data and the device
     data:str=None,     # as in `load_data`, or shards, 'hf:NAME'; None: `$S9LIB_DATA`, else CIFAR-10
@@ -346,9 +378,10 @@ def train_run(
                       CheckpointCallback(out/'checkpoints', force=force), SaveModelCallback(out/'model.safetensors')]
         if tensorboard: learn.cbs.append(TensorBoardCallback(out/'tensorboard', figures=error_figures))
         print(f'{about}; on {device}, the run is kept in {out}', flush=True)
-        fit()
+        with _full_disk(learn, out): fit()
     learn.strategy = SingleProcess()  # the others are gone
-    if strategy.is_main and not _finished(out): _write_results(learn, out, options)
+    with _full_disk(learn, out):
+        if strategy.is_main and not _finished(out): _write_results(learn, out, options)
     if strategy.is_main:
         print(f"finished, in {out}: {', '.join(_RESULTS)}\n"
               f"what it says about an image: s9_explain IMAGE --checkpoint {out}")
