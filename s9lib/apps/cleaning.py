@@ -25,7 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .cli import add_options, check_names, check_outside, choose_learner, exit_status, load_named, new_parser
+from .cli import add_options, check_outside, choose_learner, exit_status, load_named, new_parser
 from ..core import atomic_path, default_device, keyed_rng, memory_format
 from ..data.dataset import ImageData, IMAGENET_MEAN, IMAGENET_STD, LazyImages
 from ..data.labels import image_name, LabelEdits, named_splits
@@ -447,7 +447,6 @@ def clean_images(
     where = how.pop('data')
     check_outside(out, where)
     splits = load_named(where, **reading)
-    check_names((f for d in named_splits(*splits).values() for f in d.files or ()), 'labels.csv')
     edits, pool = LabelEdits(*splits, path=out/'labels.csv'), pool_splits(*splits)
     if not 2 <= folds <= len(pool): raise ValueError(f"folds={folds}: expected 2 to {len(pool)}, the number of images")
     pairs, odd = near_duplicates(pool), odd_images(pool)

@@ -63,10 +63,12 @@ _FLAG_WORDS = {'pass force=True': 'give --force', "pass on_error='skip'": 'give 
                'is no file of weights': 'is no file of --weights', 'the weights do not fit': '--weights do not fit',
                'or model, size and lr, not both': 'or --model, --size and --lr, not both',
                'fill it in, or leave it out': 'fill it in, or leave the column out',
-               'or leave it out': 'or leave the flag out', 'correct the path': 'correct --data',
+               'or leave it out': 'or leave the flag out', r'correct the path\b': 'correct --data',
                'check the path and': 'check --data and',
                'name it with path_col= or label_col=': 'rename it in the table',
                'pass bs=': 'give --bs ', 'smaller images, size=': 'a smaller --size',
+               'name the folder that the paths start in with root=, put the table there':
+                   'put the table into the folder that the paths start in',
                'or None for no cache': 'or leave --cache out',
                r"model_names\('torchvision'\) and .* list them":
                    "expected a network of torchvision, such as resnet34, or s9lib:fastnet",
