@@ -220,7 +220,7 @@ def check_names(
     names,     # of a folder, classes, files
     what:str,  # file that has to hold them, in words
 )->None:
-    "Refuse names that are no text in UTF-8, before any work is done for a file that could not hold them."
+    "Refuse names that are no text in UTF-8, before any work is done for what could not hold them."
     for n in names:
         if re.search('[\ud800-\udfff]', n):
             raise ValueError(f"the name {plain_text(n, None)} is not in UTF-8, so {what} cannot hold it: rename it")
