@@ -307,7 +307,8 @@ def explain_errors(
     "Map the evidence for wrong predictions, and make sure that they are this model's."
     if len(idxs) > bs:
         some = [slice(i, i + bs) for i in range(0, len(idxs), bs)]
-        kept, maps, empty = zip(*(explain_errors(p, idxs[s], x[s], model, layers, method, show, reshape) for s in some))
+        kept, maps, empty = zip(*(explain_errors(p, idxs[s], x[s], model, layers, method, show, reshape, bs)
+                                  for s in some))
         return np.concatenate(kept), *({k: np.concatenate([d[k] for d in ds]) for k in ds[0]} for ds in (maps, empty))
     if p.tta != 'none':
         raise ValueError(f"tta={p.tta!r}: these predictions average several views, a heat map explains one; "
