@@ -171,8 +171,9 @@ def _resize(x, size):
     if x.device.type == 'cuda':
         return F.interpolate(x, size=(size, size), mode='bilinear', antialias=True).contiguous(memory_format=lie)
     rows = torch.matmul(_weights(h, size).to(x.device), x.permute(0, 2, 3, 1).reshape(n, h, w*c))  # (n,size,w*c)
-    cols = torch.kron(_weights(w, size).T.contiguous(), torch.eye(c)).to(x.device)                 # (w*c,size*c)
-    return (rows.reshape(-1, w*c) @ cols).view(n, size, size, c).permute(0, 3, 1, 2).contiguous(memory_format=lie)
+    right = _weights(w, size).T.clone(memory_format=torch.contiguous_format)  # kron wants its strides
+    cols = torch.kron(right, torch.eye(c)).to(x.device)                                            # (w*c,size*c)
+    return (rows.view(-1, w*c) @ cols).view(n, size, size, c).permute(0, 3, 1, 2).contiguous(memory_format=lie)
 
 # %% ../../nbs/data/07_loader.ipynb #07ad0001
 def output_size(
