@@ -113,8 +113,8 @@ def check_small_batch(
     "Raise if the network cannot train on the smallest piece of a batch of this run."
     dl = dls.train
     sizes = [min(dl.bs, dl.n), dl.n % dl.bs or dl.bs]                       # images in a whole batch and in the last
-    sizes = [min(n, max(2, round(share*n))) for n in sizes]
-    least = min(n//min(parts, n) for n in sizes)
+    used = [min(n, max(2, round(share*n))) for n in sizes]                  # as `n_hardest` counts them
+    least = min(n//min(parts, n) for n in used)
     if least > 1: return
     trial = copy.deepcopy(model).train()
     for hw in dict.fromkeys([(s, s) for _,s in progressive_sizes] + [dl.hw]):
