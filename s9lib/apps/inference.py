@@ -22,6 +22,7 @@ from ..explain.cam import cam
 from ..images import crop_to_shape, read_image
 from ..metrics import fit_temperature
 from ..nets.zoo import build_from_spec, load_state, model_spec
+from ..threads import keep_memory
 from ..train.callbacks import Callback
 from ..train.checkpoint import load_checkpoint
 from ..train.evaluator import image_batch, logits_to_probs, name_answer, predict_logits
@@ -153,6 +154,7 @@ class Predictor:
         model:torch.nn.Module=None,  # gets the weights, where its code is not in the library; None: built from `meta`
     ):
         self.meta, self.device = meta, torch.device(device or default_device())
+        if self.device.type == 'cpu': keep_memory()
         self.temperature = _temperature(meta) if calibrated else 1.      # by which logits are divided
         self.classes, self.hw, self.mean, self.std = meta['classes'], *(tuple(meta[k]) for k in ('hw', 'mean', 'std'))
         self.multi_label = bool(meta.get('multi_label'))                 # several labels per image

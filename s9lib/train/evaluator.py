@@ -20,6 +20,7 @@ from ..data.transforms import valid_tfms
 from ..hooks import eval_mode
 from ..images import cover_crop, read_image
 from ..metrics import average_precision
+from ..threads import keep_memory
 from .mixup import mixed_correct, split_batch
 
 # %% ../../nbs/train/03_evaluator.ipynb #b92036d0
@@ -290,6 +291,7 @@ class Evaluator:
         strategy=None,        # `SingleProcess` or `Distributed`; None: one process
     ):
         self.dls, self.device = dls, getattr(dls, 'device', None) or default_device()
+        if self.device.type == 'cpu': keep_memory()
         self.model = model.to(self.device, memory_format=memory_format(self.device))
         self.multi_label = getattr(dls, 'multi_label', False)  # several labels per image
         self.loss_func, self.metrics = choose_loss(dls, loss_func), dict(metrics or {})

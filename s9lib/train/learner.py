@@ -19,7 +19,7 @@ from torch import nn
 
 from ..core import to_device
 from .callbacks import Callback, CancelFit
-from .checks import check_run, keep_memory
+from .checks import check_run
 from .evaluator import amp_dtype, autocast, batch_sums, Evaluator, zero_sums
 from .lr_finder import exponential, LRFinder, plot_lr_find, suggest_lr
 from .mixup import mixed_loss
@@ -314,7 +314,6 @@ class Learner(Evaluator):
         "Prepare a run of `n_epoch` epochs from step 0."
         self.architecture, self.described = describe_architecture(self.model), None  # before a forward pass changes it
         check_run(self, n_epoch, lr)
-        if self.device.type == 'cpu': keep_memory()
         self.n_epoch, self.n_steps, self.sched = int(n_epoch), int(n_epoch)*len(self.dls.train), sched
         self.opt = self._optimizer(lr)
         self.tuning = self.unfreeze if unfreeze is None else unfreeze, keep_stats
