@@ -276,13 +276,15 @@ def links(root):
             elif section and section not in sections(to): yield f'{name}: {link}: there is no such section'
 
 def sidebar(root):
-    "nbs/sidebar.yml lists every page once; those of the library in reading order."
+    "nbs/sidebar.yml lists every page once, those of the library in reading order; so does the page on reading."
     listed = re.findall(r'^ *- (\S+\.ipynb)$', (root/'nbs/sidebar.yml').read_text(encoding='utf-8'), re.M)
     here = [p.relative_to(root/'nbs').as_posix() for p in pages(root)]
     for p in {*listed, *here}:
         if (n := listed.count(p)) != (k := here.count(p)): yield f'sidebar.yml lists {p} {n} times, expected {k}'
     order = [p for p in here if wing(root/'nbs'/p) != 'all']
     if [p for p in listed if p in order] != order: yield 'sidebar.yml: not in reading order'
+    told = re.findall(r'\]\((\S+\.ipynb)\)', '\n'.join(cells(root/'nbs/23_reading.ipynb', 'markdown')))
+    for p in {*here} - {*told, 'index.ipynb', '23_reading.ipynb'}: yield f'23_reading.ipynb lists every page but {p}'
 
 def site(root):
     "What nbdev and Quarto read is true: folder of the sources, names in tools/docs.py, cells that import alone."
