@@ -36,7 +36,7 @@ def links(cell):
 
 def words(markdown):
     "The first sentence of a text, without its marks."
-    text = re.sub(r'^[#>|].*$|```.*?```|!\[.*?\]\(.*?\)|<[^>]+>', '', markdown, flags=re.S | re.M)
+    text = re.sub(r'(?s:```.*?```)|^[#>|].*$|!\[.*?\]\(.*?\)|<[^>]+>', '', markdown, flags=re.M)
     text = ' '.join(re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', text).split())
     return re.sub(r'["*`$\\]', '', re.split(r'(?<=[.:!?])\s', text, maxsplit=1)[0])[:200].rstrip(':')
 
@@ -47,7 +47,8 @@ class alt_text:
     def end(self): pass
     def __call__(self, cell):
         if cell.cell_type == 'markdown': self.said = words(cell.source) or self.said
-        elif any('image/png' in o.get('data', {}) for o in cell.get('outputs', [])) and 'fig-alt' not in cell.source:
+        elif any(k.startswith('image/') for o in cell.get('outputs', []) for k in o.get('data', {})) and \
+                'fig-alt' not in cell.source:
             said = json.dumps(self.said or 'Output of the cell above', ensure_ascii=False)
             cell.source = f'#| fig-alt: {said}\n{cell.source}'
 

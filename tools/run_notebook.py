@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
 from s9lib.threads import wait_briefly
 
-LIMIT = 300_000  # bytes of a stored page; figures of a larger one are stored with fewer colours
+LIMIT = 300_000  # bytes of a stored page; figures of a larger one are stored smaller
 ANSI = re.compile(r'\x1b\[[0-9;?]*[A-Za-z]')
 
 def write_whole(path, text):
@@ -166,13 +166,16 @@ def run(path):
         print(f'  {p.relative_to(out).as_posix():<32}{p.stat().st_size/1024:>10,.0f} KB')
     return 0
 
-def fewer_colours(cell):
-    "Store the figures of `cell` with 128 colours: a quarter of the bytes, and little that the eye would notice."
+def smaller(cell):
+    "Store the figures of `cell` with 128 colors or as JPEG, whichever is smaller: a quarter of the bytes or less."
     from PIL import Image
     for data in (o['data'] for o in cell.get('outputs', []) if 'image/png' in o.get('data', {})):
-        png, image = io.BytesIO(), Image.open(io.BytesIO(base64.b64decode(data['image/png']))).convert('RGB')
-        image.quantize(128, dither=Image.Dither.NONE).save(png, 'PNG', optimize=True)
-        data['image/png'] = base64.b64encode(png.getvalue()).decode() + '\n'
+        png, jpeg = io.BytesIO(), io.BytesIO()
+        image = Image.open(io.BytesIO(base64.b64decode(data.pop('image/png')))).convert('RGB')
+        image.quantize(128, dither=Image.Dither.NONE).save(png, 'PNG', optimize=True)  # small for charts
+        image.save(jpeg, 'JPEG', optimize=True)                                        # small for photos
+        kind, best = min((('image/png', png), ('image/jpeg', jpeg)), key=lambda kf: kf[1].tell())
+        data[kind] = base64.b64encode(best.getvalue()).decode() + '\n'
 
 def run_inplace(path):
     "Execute a page in its own folder, clean it as nbdev does, and store it; a page that fails is left as it was."
@@ -184,7 +187,7 @@ def run_inplace(path):
     status, why, _ = execute(nb, path.parent)
     if why: print(f'{path.as_posix()}: {why}\nIt is left as it was', file=sys.stderr)
     else:
-        if len(nbformat.writes(nb)) > LIMIT: [fewer_colours(c) for c in nb.cells]
+        if len(nbformat.writes(nb)) > LIMIT: [smaller(c) for c in nb.cells]
         cleaned = json.loads(nbformat.writes(nb))
         clean_nb(cleaned)
         write_whole(path, nb2str(cleaned))

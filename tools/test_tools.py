@@ -116,6 +116,23 @@ def interrupted(d, signum):
     p.communicate(timeout=30)
     yield p.returncode == 128 + signum and (d/'saved').exists() and not (d/'went on').exists()
 
+def figures(d):
+    "figures of a large page are stored as what is smaller, and described by the sentence under the heading"
+    import base64, io
+    import nbformat
+    import numpy as np
+    from PIL import Image
+    from docs import words
+    from run_notebook import smaller
+    noise = np.random.default_rng(0).integers(0, 255, (99, 99, 3), np.uint8)
+    for image, kind in (noise, 'image/jpeg'), (noise//255*255, 'image/png'):
+        png = io.BytesIO()
+        Image.fromarray(image).save(png, 'PNG')
+        out = nbformat.v4.new_output('display_data', {'image/png': base64.b64encode(png.getvalue()).decode()})
+        smaller(nbformat.v4.new_code_cell(outputs=[out]))
+        yield [*out.data] == [kind] and len(base64.b64decode(out.data[kind])) < len(png.getvalue())
+    yield words('## A heading\n\n> quoted\n\nA `cat`. It sits.\n\n```sh\nls\n```\n') == 'A cat.'
+
 def runner(test, *args):
     "Run a test in a folder of its own; what it yields must be true."
     with tempfile.TemporaryDirectory() as d:
@@ -124,7 +141,7 @@ def runner(test, *args):
 def jobs(root):
     "Yield (name, function, arguments)."
     yield from ((f'planted in {f[1]}: {f[2]!r} -> {f[0]}', plant, root, *f) for f in FAULTS)
-    yield from ((f'run_notebook: {t.__doc__}', runner, t) for t in (good, bad, rows, lost, dead, inplace))
+    yield from ((f'run_notebook: {t.__doc__}', runner, t) for t in (good, bad, rows, lost, dead, inplace, figures))
     signals = () if os.name == 'nt' else (signal.SIGINT, signal.SIGTERM)
     yield from ((f'run_notebook: {s.name}: {interrupted.__doc__}', runner, interrupted, s) for s in signals)
 
