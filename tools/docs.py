@@ -2,6 +2,7 @@
 see it. settings.ini names `Renderer`, `links` and `alt_text`; nbdev calls them while it makes the site (`make docs`).
 """
 import html, inspect, json, re
+from importlib import import_module
 from pathlib import Path
 
 from fastcore.docments import docments
@@ -65,6 +66,16 @@ def plain(x):
     if inspect.isfunction(x) or inspect.isclass(x): return x.__name__
     return repr(x)
 
+def default_of(sym, p):
+    "The default of a parameter as a reader writes it; of a dataclass, what its factory makes."
+    field = getattr(sym, '__dataclass_fields__', {}).get(p.name)
+    return plain(field.default_factory() if repr(p.default) == '<factory>' else p.default)
+
+def in_module(sym, url):
+    "A class as its module has it: of one that a page's cell made, Python finds no source, and no comments in it."
+    m = re.search(r'/blob/[^/]+/(.+)\.py#', url or '')
+    return getattr(import_module(m[1].replace('/', '.')), sym.__name__) if m and inspect.isclass(sym) else sym
+
 def kind_of(annotation):
     "A type by its last name: `Optimizer`, not `torch.optim.optimizer.Optimizer`; one that is only guessed is not said."
     if annotation is EMPTY: return ''
@@ -94,14 +105,14 @@ class Renderer(BasicMarkdownRenderer):
     def call(self):
         "The signature without types, which stand in the table."
         ps = [p.replace(annotation=EMPTY) for p in self.params()]
-        return '(' + ', '.join(str(p) if p.default is EMPTY else f'{p.name}={plain(p.default)}' for p in ps) + ')'
+        return '(' + ', '.join(str(p) if p.default is EMPTY else f'{p.name}={default_of(self.sym, p)}' for p in ps) + ')'
 
     def rows(self):
-        said = docments(self.sym, full=True)
+        said = docments(in_module(self.sym, NbdevLookup().code(self.fn)), full=True)
         for p in self.params():
             text = (said.get(p.name) or {}).get('docment')
             kind = kind_of(p.annotation)
-            default = '' if p.default is EMPTY else plain(p.default)
+            default = '' if p.default is EMPTY else default_of(self.sym, p)
             if text or kind: yield f'| {code(p.name)} | {code(kind)} | {code(default)} | {in_table(text or "")} |'
         back = said.get('return') or {}
         if back.get('docment'):
