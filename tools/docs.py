@@ -105,7 +105,8 @@ class Renderer(BasicMarkdownRenderer):
     def call(self):
         "The signature without types, which stand in the table."
         ps = [p.replace(annotation=EMPTY) for p in self.params()]
-        return '(' + ', '.join(str(p) if p.default is EMPTY else f'{p.name}={default_of(self.sym, p)}' for p in ps) + ')'
+        given = (str(p) if p.default is EMPTY else f'{p.name}={default_of(self.sym, p)}' for p in ps)
+        return f"({', '.join(given)})"
 
     def rows(self):
         said = docments(in_module(self.sym, NbdevLookup().code(self.fn)), full=True)
