@@ -279,7 +279,7 @@ def links(root):
             elif section and section not in sections(to): yield f'{name}: {link}: there is no such section'
 
 def sidebar(root):
-    "nbs/sidebar.yml lists every page once, those of the library in reading order; so does the page on reading."
+    "nbs/sidebar.yml lists every page once, those of the library in reading order; 23_reading links to each."
     listed = re.findall(r'^ *- (\S+\.ipynb)$', (root/'nbs/sidebar.yml').read_text(encoding='utf-8'), re.M)
     here = [p.relative_to(root/'nbs').as_posix() for p in pages(root)]
     for p in {*listed, *here}:
