@@ -131,7 +131,7 @@ def results(root):
         if not rows or any(r not in shown for r in rows): yield f'30_results does not show {p.name} as it is'
 
 def stored(root):
-    "Notebooks are small, cells have ids, no output names somebody's folder, an error, a widget; 19_all shows its names."
+    "Notebooks are small, cells have ids, no output names a folder, an error, a widget; 19_all shows its names."
     home = r'(?<![\w.])(?:/home/|/Users/|/root/|/tmp/ipykernel_|[A-Z]:\\+Users)[^\s\'"<]*|' + re.escape(f'{root}/')
     for p in pages(root):
         name, nb, kb = p.relative_to(root/'nbs').as_posix(), read(p), p.stat().st_size/1024
@@ -144,7 +144,8 @@ def stored(root):
             text = json.dumps([o.get('text'), data], ensure_ascii=False)
             yield from (f'{name}: stores {m}' for m in re.findall(home, text))
             if p.name == '19_all.ipynb' and '| module |' in text:
-                names = ast.literal_eval(re.search(r'__all__ = (\[.*?\])', (root/'s9lib/all.py').read_text(), re.S)[1])
+                module = (root/'s9lib/all.py').read_text(encoding='utf-8')
+                names = ast.literal_eval(re.search(r'__all__ = (\[.*?\])', module, re.S)[1])
                 yield from (f'{name}: its table lacks {n}' for n in names if f'`{n}`' not in text)
 
 # The checks: code
