@@ -61,6 +61,7 @@ addresses: $(READY)  ## badges, install cells and links as user, repo and branch
 docs: $(READY)  ## build the site in _docs (needs Quarto)
 	@command -v quarto >/dev/null || { echo "make docs needs Quarto (https://quarto.org/docs/get-started); everything else works without it"; exit 1; }
 	@touch README.md  # newer than index.ipynb, so that nbdev lets ours stand
+	@rm -rf _proc  # of pages that stayed nbdev keeps what it made, though tools/docs.py may have changed
 	@PATH="$(abspath $(dir $(PY))):$$PATH" $(PY) -c 'from nbdev.quarto import nbdev_docs; nbdev_docs()'
 
 clean:  ## remove what can be made again (not runs/, not .venv)
