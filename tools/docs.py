@@ -109,7 +109,11 @@ class Renderer(BasicMarkdownRenderer):
         return f"({', '.join(given)})"
 
     def rows(self):
-        said = docments(in_module(self.sym, NbdevLookup().code(self.fn)), full=True)
+        sym = in_module(self.sym, NbdevLookup().code(self.fn))
+        said = docments(sym, full=True)
+        for parent in (c for c in getattr(sym, '__mro__', ())[1:] if '__dataclass_fields__' in vars(c)):
+            more = docments(parent, full=True)  # fields that are inherited
+            said.update({n: d for n, d in more.items() if n in said and not said[n].get('docment')})
         for p in self.params():
             text = (said.get(p.name) or {}).get('docment')
             kind = kind_of(p.annotation)
