@@ -172,12 +172,14 @@ def read_files(
     hw:tuple=None,  # (h,w) that all have; None: only look whether they can be read
     fit:bool=False, # scale and crop to `hw`
     write=None,     # function that takes the pixels of some files, (n,*hw,3), in order
+    known=None,     # {file: (pixels, digest, problem, note)} of files that need not be read again
 )->tuple:           # digests of the contents, {file: problem}, {file: note}
     "Read files with threads."
     digests, bad, notes, workers = [], {}, {}, min(32, os.cpu_count() or 1)
     bar = tqdm(total=len(names), desc=f'reading {root.name}', unit='img', leave=False, mininterval=.5,
                delay=2)                                                  # large photos take their time, be they few
-    def read(files): return [_read_one(root/f, hw, fit) for f in files]
+    known = known or {}
+    def read(files): return [known.get(f) or _read_one(root/f, hw, fit) for f in files]
     with ThreadPoolExecutor(workers) as ex, bar:
         for i in range(0, len(names), 64*workers):                       # a window of files: memory stays bounded
             some = names[i:i + 64*workers]
@@ -213,15 +215,16 @@ def decode_files(
     hw:tuple,     # (h,w) of the result
     fit:bool,     # scale and crop, else another size is a problem
     file:Path,    # the .npy file to write; None: into memory
+    known=None,   # as in `read_files`
 )->tuple:         # array (n,*hw,3), digests, {file: problem}, {file: note}
     "Decode files of one size into an array, a memory map if it can be."
     if file is None:
         parts = []
-        said = read_files(root, names, hw, fit, parts.append)
+        said = read_files(root, names, hw, fit, parts.append, known)
         return np.concatenate(parts or [np.zeros((0, *hw, 3), np.uint8)]), *said
     with atomic_path(file) as tmp, open(tmp, 'wb') as f:
         np.lib.format.write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=(len(names), *hw, 3)))
-        said = read_files(root, names, hw, fit, lambda a: f.write(a.data))
+        said = read_files(root, names, hw, fit, lambda a: f.write(a.data), known)
         f.flush()
     return np.load(file, mmap_mode='r'), *said
 
@@ -357,27 +360,42 @@ def _keep(parts, bad, folders):
     return {s: [(f, c) for f, c in entries if not gone(s, f, c)] for s, entries in parts.items()}
 
 # %% ../../nbs/data/03_folder.ipynb #86cc6cca
-def _read_images(root, parts, size, limit, key):
+def _known(key, size, hw, stamps):
+    "What another entry of the folder holds of files that are as they were, as `read_files` takes it."
+    *_, me = entry_files(key)
+    try: found = sorted(me.parent.glob(f'{key[:8]}-*.json') if stamps else (), key=os.path.getmtime)
+    except OSError: return {}                                            # another process tidied up
+    for arrays, said in filter(None, (load_entry(f.stem) for f in reversed(found) if f != me)):
+        shape, its = [a.shape[1:3] for a in arrays[:1]], said.get('stamps', {})
+        same = {f: (k, i) for k, s in enumerate(said['splits']) for i, (f, _) in enumerate(said['kept'][s])
+                if f in its and its[f] == stamps.get(f)}
+        if not same or said['size'] != (size and list(size)) or shape != ([] if hw is None else [hw]): continue
+        pixels = [np.asarray(a) for a in arrays]
+        return {f: (pixels[k][i] if pixels else None, said['digests'][f], '', said['notes'].get(f, ''))
+                for f, (k, i) in same.items()}
+    return {}
+
+def _read_images(root, parts, size, limit, key, stamps):
     "Pixels of each split, or None where they stay in their files; digests, problems and notes by file."
     names = {s: [f for f, _ in entries] for s, entries in parts.items()}
     every = [f for fs in names.values() for f in fs]
     hw = size or _uniform(root, every, limit)
     if hw is not None and len(every)*hw[0]*hw[1]*3 <= limit:
         arrays, digests, bad, notes = {}, {}, {}, {}
-        on_disk = True
+        on_disk, known = True, _known(key, size, hw, stamps)
         for (s, fs), file in zip(names.items(), entry_files(key)):
-            try: a, d, b, n = decode_files(root, fs, hw, size is not None, file if on_disk else None)
+            try: a, d, b, n = decode_files(root, fs, hw, size is not None, file if on_disk else None, known)
             except OSError as e:
                 warnings.warn(f"{e}. Going on without a cache: the images are decoded into memory", stacklevel=4)
                 on_disk = False
-                a, d, b, n = decode_files(root, fs, hw, size is not None, None)
+                a, d, b, n = decode_files(root, fs, hw, size is not None, None, known)
             arrays[s], bad, notes = a, {**bad, **b}, {**notes, **n}
             digests.update(zip(fs, d))
         stray = sum(' most images are ' in why for why in bad.values())
         if size is not None or stray <= _STRAY*len(every):
             return arrays, digests, bad, notes
         del arrays, a                                                    # closes the maps: Windows keeps open files
-    d, bad, notes = read_files(root, every)
+    d, bad, notes = read_files(root, every, known=_known(key, size, None, stamps))
     return None, dict(zip(every, d)), bad, notes
 
 # %% ../../nbs/data/03_folder.ipynb #f01d0006
@@ -402,26 +420,27 @@ def _lost_classes(kept):
             for s in have if not _may_lack(s, kept)
             for c in set().union(*have.values()) - have[s]} if any(kept.values()) else {}
 
-def _read_kept(root, parts, bad, folders, size, on_error, limit, key, several=False):
+def _read_kept(root, parts, bad, folders, size, on_error, limit, key, stamps, several=False):
     "Read what can be read and write the cache entry; arrays ([] for files) and listing, as `load_entry` gives them."
     kept = _keep(parts, bad, folders)
-    images, digests, more, notes = _read_images(root, kept, size, limit, key)
+    images, digests, more, notes = _read_images(root, kept, size, limit, key, stamps)
     more = {**more, **_twins({s: [x for x in e if x[0] not in more] for s, e in kept.items()}, digests)}
     bad = {**bad, **more}
     if (bad and on_error == 'raise') or (more and images):
         images = None                                                    # closes the maps: Windows keeps open files
         for f in entry_files(key)[:-1]: f.unlink(missing_ok=True)
         if on_error == 'raise': _complain(root, bad)
-        images, *_ = _read_images(root, _keep(parts, bad, folders), size, limit, key)
+        images, *_ = _read_images(root, _keep(parts, bad, folders), size, limit, key, stamps)
     kept = _keep(parts, bad, folders)
     if lost := {} if several else _lost_classes(kept):
-        return _read_kept(root, parts, {**bad, **lost}, folders, size, on_error, limit, key)
+        return _read_kept(root, parts, {**bad, **lost}, folders, size, on_error, limit, key, stamps)
     if not any(kept.values()):
         why = '; '.join(_sentences(bad)[:3])
         raise ValueError(f"{root} holds no image that can be read, among {sum(map(len, parts.values()))} files"
                          f"{f' ({why})' if why else ''}: "
                          "expected png, jpg, webp or others that Pillow knows; check the path and the files")
-    said = dict(kept=kept, digests=digests, bad=bad, notes=notes, splits=list(kept))
+    said = dict(kept=kept, digests=digests, bad=bad, notes=notes, splits=list(kept), size=size and list(size),
+                stamps={f: stamps[f] for entries in kept.values() for f, _ in entries if f in stamps})
     arrays = list((images or {}).values())
     if all(isinstance(a, np.memmap) for a in arrays): save_entry(key, arrays, said)
     return arrays, said
@@ -479,6 +498,7 @@ def read_splits(
     valid_pct:float=.2,    # share to hold out if there is one split only
     seed:int=0,            # of what is held out
     key:str='',            # of the cache entry
+    states:dict=None,      # file -> what differs when it was written again; None: all are read for a new entry
     name:str='data',       # of the data
     passed:int=0,          # hidden files and system folders that were passed over
     unread:int=0,          # files that could not even be looked at; they stand in `bad`
@@ -493,8 +513,11 @@ def read_splits(
     if any(parts.values()) and not (parts.get('train') or parts.get('all')):
         raise ValueError(f"{short_path(root)} has images of {' and '.join(parts)}, but none of them is of train: give "
                          "some rows the split train, or leave it out of all rows")
-    size = _pair(size)
-    arrays, said = load_entry(key) or _read_kept(root, parts, bad, folders or {}, size, on_error, limit, key, several)
+    size, entry = _pair(size), load_entry(key)
+    if entry is None:
+        stamps = {f: _hash(s)[:16] for f, s in (states or {}).items()}
+        entry = _read_kept(root, parts, bad, folders or {}, size, on_error, limit, key, stamps, several)
+    arrays, said = entry
     data = tuple(_make_data(root, said, arrays, name, passed, sum(map(len, parts.values())) + unread, noted or {},
                             unused, several))
     if notes := data[0].notes:
@@ -639,8 +662,9 @@ def image_folder(
     unused = [f'{n}/' for n in _subfolders(root) if n not in use.values()] if splits else []
     obeyed = () if labels is None else (parts,)
     key = _key(root, size, on_error, sorted(use.items()), list(listing.files.items()), list(bad.items()), *obeyed)
-    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, _name(root), listing.passed,
-                       len(listing.bad) + len(dropped), use, {**listing.repeated, **dropped}, tuple(unused))
+    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, listing.files, _name(root),
+                       listing.passed, len(listing.bad) + len(dropped), use, {**listing.repeated, **dropped},
+                       tuple(unused))
 
 # %% ../../nbs/data/03_folder.ipynb #f01d0009
 _YES, _NO = {'1', '1.0', 'true', 'True'}, {'0', '0.0', 'false', 'False'}
@@ -735,5 +759,5 @@ def image_csv(
                                                 {})
     bad = {**bad, **classes}
     key = _key(root, size, on_error, parts, stats, bad, *(['several'] if several else []))
-    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, _name(root),
+    return read_splits(root, parts, bad, size, on_error, valid_pct, seed, key, stats, _name(root),
                        unread=len(dropped), noted=dropped, several=several)
