@@ -113,13 +113,19 @@ def _fsync(path):
         if not folder: raise
 
 # %% ../nbs/00_core.ipynb #c84e5b50
+def _stem(path): return path.stem if len(path.stem) < 60 else path.stem[:50]  # leaves room for what is added
+
 def _remove_litter(path):
     "Delete what killed writers of `path` left beside it more than an hour ago."
-    for p in path.parent.glob(f'.{glob.escape(path.stem)}.*.tmp{glob.escape(path.suffix)}'):
+    for p in path.parent.glob(f'.{glob.escape(_stem(path))}.*.tmp{glob.escape(path.suffix)}'):
         with suppress(OSError):
             if time.time() - p.stat().st_mtime > 3600: p.unlink()
 
 # %% ../nbs/00_core.ipynb #9a65535a
+class _NotWritten(OSError):
+    "Its text is the sentence alone, without the number before it."
+    def __str__(self): return self.strerror
+
 @contextmanager
 def atomic_path(
     path:str|Path,    # the file to replace; its folder is made if needed
@@ -127,7 +133,7 @@ def atomic_path(
 ):                    # yields the temporary path to write to, in the same folder and with the same suffix
     "Write a file aside and move it over `path` only when the block ended well."
     path = Path(path)
-    tmp = path.with_name(f'.{path.stem}.{threading.get_ident()}.{os.getpid()}.tmp{path.suffix}')
+    tmp = path.with_name(f'.{_stem(path)}.{threading.get_ident()}.{os.getpid()}.tmp{path.suffix}')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if flush: _remove_litter(path)
@@ -138,8 +144,8 @@ def atomic_path(
     except OSError as e:
         in_way = next((p for p in path.parents if p.exists() and not p.is_dir()), None)
         why = f'{in_way} is a file, not a folder' if in_way else e.strerror or e
-        raise OSError(e.errno, f"cannot write {path}: {why}. What was there before is unchanged; free some space or "
-                               f"choose another folder") from e
+        raise _NotWritten(e.errno, f"cannot write {path}: {why}. What was there before is unchanged; free some space "
+                                   f"or choose another folder") from e
     finally:
         with suppress(OSError): tmp.unlink(missing_ok=True)
 

@@ -28,9 +28,9 @@ from .inference import (load_model, read_model_file, save_model, SaveModelCallba
                                     valid_temperature)
 from .report import error_figures, write_report
 from ..core import atomic_path, default_device
-from ..data.cifar import load_data
-from ..data.folder import find_layout, is_litter
-from ..data.pets import photo_data
+from ..data.cifar import DATA_NAMES, load_data
+from ..data.folder import find_layout, is_litter, list_files
+from ..data.pets import photo_data, PHOTO_NAMES
 from ..data.streams import is_stream, load_stream
 from ..explain.overlay import plot_cams
 from ..images import PLAIN, plain_text, save_fig
@@ -231,7 +231,7 @@ def load_named(
 )->tuple:           # (train, held out)
     "Load what is named as on the command line."
     where = data or os.environ.get('S9LIB_DATA') or None
-    load = photo_data if where in ('pets', 'crops') else load_stream if is_stream(where) else load_data
+    load = photo_data if where in PHOTO_NAMES else load_stream if is_stream(where) else load_data
     train, test = load(where, **how)
     if len(train.classes) < 2 and not train.multi_label:
         raise ValueError(f"data={where!r} has one class, {train.classes[0]!r}: expected at least two to tell "
@@ -279,7 +279,7 @@ def choose_learner(
     return learn, learn.fit, r.name, f'{r.arch}, epochs: {r.epochs}, {r.flops(train)/1e15:.2g} PFLOP'
 
 # %% ../../nbs/apps/04_cli.ipynb #045e2a64
-_NAMES = 'default', 'cifar10', 'cifar100', 'shapes', 'pets', 'crops'  # which no file of that name stands for
+_NAMES = 'default', *DATA_NAMES, *PHOTO_NAMES  # which no file of that name stands for
 
 def _lasting(what):
     "What was named, as metrics.json keeps it: a file by its path from the root, which is the same from any folder."
@@ -442,8 +442,8 @@ def find_images(
         if not g.is_dir():
             yield g, Path(g.name)
             continue
-        images = [p for p in sorted(g.rglob('*')) if p.suffix.lower() in _SUFFIXES and p.is_file()]
-        images = [p for p in images if not any(map(is_litter, p.relative_to(g).parts))]
+        found = list_files(g)
+        images = [g/f for f in sorted([*found.files, *found.bad], key=Path) if Path(f).suffix.lower() in _SUFFIXES]
         kept = [p for p in images if out is None or out.resolve() not in p.resolve().parents]
         if not kept:
             raise ValueError(f"{g} holds no image: expected files such as .jpg, .png or .tif, in it or in its folders")
@@ -452,8 +452,9 @@ def find_images(
 def _picture(out, name, method, taken):
     "A file for the picture of image `name`, none of those that are taken: images, and pictures of this call."
     path, n = out/name.with_name(f'{name.stem}-{method}.png'), 2
-    while path.resolve() in taken: path, n = out/name.with_name(f'{name.stem}-{n}-{method}.png'), n + 1
-    taken.add(path.resolve())
+    def same(p): return str(p.resolve()).casefold()                      # A.png and a.png are one file on a Mac
+    while same(path) in taken: path, n = out/name.with_name(f'{name.stem}-{n}-{method}.png'), n + 1
+    taken.add(same(path))
     return path
 
 # %% ../../nbs/apps/04_cli.ipynb #25015cb6
@@ -509,14 +510,16 @@ def _rows(path, classes, rows):
 def _explain_one(net, file, picture, top, **how):
     "Explain one file, draw it, say what it is; return its row of the table."
     e = net.explain(file, **how)
-    save_fig(_draw(e, net.classes, top, how['method']), picture, dpi=100)
+    fig = _draw(e, net.classes, top, how['method'])
+    save_fig(fig, picture, dpi=100)
+    fig.clear()                                              # a figure goes with the garbage: dozens would wait there
     print(f'{plain_text(file, None)}: {_shares(e, net.classes, top)}  ->  {plain_text(picture, None)}', flush=True)
     return [str(file), net.named(e.probs), str(picture), *(f'{p:.6f}' for p in e.probs)]
 
 # %% ../../nbs/apps/04_cli.ipynb #989d887b
 def _explain_all(net, files, out, top, **how):
     "Explain every image that can be; return the exit status."
-    rows, taken, failed = [], {file.resolve() for file, _ in files}, 0
+    rows, taken, failed = [], {str(file.resolve()).casefold() for file, _ in files}, 0
     print(net, flush=True)
     for file, name in files:
         try: rows.append(_explain_one(net, file, _picture(out, name, how['method'], taken), top, **how))

@@ -114,7 +114,7 @@ class SaveModelCallback(Callback):
         t = valid_temperature(learn) if learn.epoch == learn.n_epoch else None  # all processes take part
         if not learn.strategy.is_main: return
         try: save_model(learn, self.path, t)
-        except OSError as e: print(f'{e}. Training goes on', flush=True)
+        except OSError as e: print(f'{e}. Training goes on, and the next epoch writes it anew', flush=True)
 
 # %% ../../nbs/apps/01_inference.ipynb #7a50570a
 @dataclass

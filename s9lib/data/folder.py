@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from ..core import atomic_path, cache_dir, short_path
 from .dataset import ImageData, LazyImages, rarest_labels
-from ..images import cover_crop, decode_image, plain_text
+from ..images import cover_crop, decode_image, image_size, plain_text
 
 # %% ../../nbs/data/03_folder.ipynb #337bdae9
 _LITTER = {'thumbs.db', 'desktop.ini', '__macosx', '$recycle.bin', 'system volume information', '@eadir', 'lost+found',
@@ -203,7 +203,10 @@ def _uniform(root, names, limit):
     "Size (h,w) that nearly all of a sample have, if the images would fit into `limit` bytes; else None."
     sizes = Counter()
     for f in (names[i] for i in np.linspace(0, len(names) - 1, min(len(names), 100)).astype(int)) if names else ():
-        try: sizes[decode_image((root/f).read_bytes()).shape[:2]] += 1
+        try:
+            hw = image_size(buf := (root/f).read_bytes())
+            if hw[0]*hw[1] <= _SMALL: hw = decode_image(buf).shape[:2]   # of a large one the head is enough
+            sizes[hw] += 1
         except (OSError, ValueError): continue
     hw, n = sizes.most_common(1)[0] if sizes else (None, 0)
     small = n and hw[0]*hw[1] <= _SMALL and len(names)*hw[0]*hw[1]*3 <= limit
@@ -310,7 +313,7 @@ def save_entry(
         with atomic_path(entry_files(key)[-1]) as tmp: tmp.write_text(text)
         _tidy(key, listing['hashes'])
     except OSError as e:
-        warnings.warn(f"{e}. The images are used, but will be read again next time", stacklevel=4)
+        warnings.warn(f"{e} with XDG_CACHE_HOME. The images are used, but will be read again next time", stacklevel=4)
 
 # %% ../../nbs/data/03_folder.ipynb #80f3d10d
 def cached(
@@ -386,7 +389,8 @@ def _read_images(root, parts, size, limit, key, stamps):
         for (s, fs), file in zip(names.items(), entry_files(key)):
             try: a, d, b, n = decode_files(root, fs, hw, size is not None, file if on_disk else None, known)
             except OSError as e:
-                warnings.warn(f"{e}. Going on without a cache: the images are decoded into memory", stacklevel=4)
+                warnings.warn(f"{e} with XDG_CACHE_HOME. Going on without a cache: the images are decoded into memory",
+                              stacklevel=4)
                 on_disk = False
                 a, d, b, n = decode_files(root, fs, hw, size is not None, None, known)
             arrays[s], bad, notes = a, {**bad, **b}, {**notes, **n}

@@ -196,7 +196,8 @@ def _read_sources(sources, key, limit):
             with atomic_path(file) as tmp:
                 said.append(_read_source(source, hw, tmp))
         except OSError as e:
-            warnings.warn(f"{e}. Going on without a cache: the images are decoded when they are needed", stacklevel=4)
+            warnings.warn(f"{e} with XDG_CACHE_HOME. Going on without a cache: the images are decoded when they are "
+                          "needed", stacklevel=4)
             said.append(None)
     if None in said:                                                     # sizes differ after all, or no room
         for f in files[:-1]: f.unlink(missing_ok=True)
