@@ -305,7 +305,9 @@ def decode_image(
     notes = [] if notes is None else notes
     if not buf: raise ValueError('is empty (0 bytes)')
     if buf[4:8] == b'ftyp' and buf[8:12] in _HEIF: _open_heif()
-    if buf[:8] == b'\x89PNG\r\n\x1a\n' and _check_png(buf) and buf[24:26] == b'\x08\x02':  # 8 bits, RGB, and no more
+    most = 2*(Image.MAX_IMAGE_PIXELS or 1 << 60)                         # above it Pillow refuses
+    few = int.from_bytes(buf[16:20], 'big')*int.from_bytes(buf[20:24], 'big') <= most
+    if buf[:8] == b'\x89PNG\r\n\x1a\n' and _check_png(buf) and buf[24:26] == b'\x08\x02' and few:  # 8 bits, RGB
         im = cv2.imdecode(np.frombuffer(buf, np.uint8), cv2.IMREAD_COLOR)    # much the fastest for small ones
         if im is not None: return cv2.cvtColor(im, cv2.COLOR_BGR2RGB)
     with _quiet:
