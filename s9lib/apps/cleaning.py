@@ -17,7 +17,7 @@ import warnings
 from argparse import ArgumentParser, SUPPRESS
 from collections import namedtuple
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -248,8 +248,10 @@ def near_duplicates(
     like = views[0] if others is None else embed(others, model, **how)
     pairs = nearest_pairs([whiten(v, like) for v in views], None if others is None else whiten(like, like), k, least)
     b, out = data if others is None else others, []
+    @cache
+    def thumb(d, i): return _thumb(d.images[i])                          # a large photo is decoded once, not per pair
     for i, j, s in zip(*pairs):
-        r, kind = match_images(data.images[int(i)], b.images[int(j)])
+        r, kind = match_images(thumb(data, int(i)), thumb(b, int(j)))
         if r < sure - .05*kind.endswith('copy'): continue
         out.append(Duplicate(int(i), int(j), kind, round(r, 4), round(float(s), 4)))
     return sorted(out, key=lambda d: -d.correlation)
