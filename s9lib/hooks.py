@@ -106,5 +106,5 @@ def layer_shapes(
     out = {}
     def note(hook, module, inputs, output):
         if isinstance(output, torch.Tensor): out[names[module]] = tuple(output.shape)
-    with eval_mode(model), torch.no_grad(), Hooks(names, note): model(x)
+    with eval_mode(model), torch.no_grad(), Hooks(names, note): model(x.clone())
     return out

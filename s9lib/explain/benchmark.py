@@ -19,13 +19,13 @@ from matplotlib.figure import Figure
 from ..core import keyed_rng
 from ..data.dataset import CIFAR10_MEAN, CIFAR10_STD, ImageData
 from ..data.transforms import normalize_images
+from .activations import explain_mode
 from .cam import cam
 from .localization import (baseline_maps, energy_pointing_game, grid_scores, make_grids, mask_iou,
                                         pointing_game, rank_accuracy)
 from .methods import target_scores
 from .perturbation import auc, deletion, insertion, road
 from .sanity import randomize_weights
-from ..hooks import eval_mode
 from ..images import PLAIN, plain_text
 
 # %% ../../nbs/explain/09_benchmark.ipynb #90cc144b
@@ -46,7 +46,7 @@ def correct_images(
                          "image; use data with one")
     some = np.sort(keyed_rng(0).permutation(len(data))[:20*n])
     device, x = next(model.parameters()).device, normalize_images(data.images[some], mean, std)
-    with eval_mode(model), torch.no_grad():
+    with explain_mode(model, x[:1].to(device)):
         pred = torch.cat([target_scores(model(b.to(device)))[1].cpu() for b in x.split(256)])
     right = np.flatnonzero(pred.numpy() == data.labels[some])
     i = torch.from_numpy(np.sort(keyed_rng(1).permutation(right)[:n]))
@@ -158,7 +158,7 @@ _ONE_SIZE = 'this model takes images of one size only'
 def _fits(model, tiles):
     "Tell whether `model` takes images of the size of `tiles`, as a transformer of one size does not."
     try:
-        with eval_mode(model), torch.no_grad(): model(tiles[:1])
+        with explain_mode(model, tiles): model(tiles[:1])
     except (RuntimeError, AssertionError, ValueError): return False
     return True
 

@@ -14,10 +14,12 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..core import install_line, wide_float
-from .activations import detach, explain_mode, Layout, record_activations, unwrap_model
+from .activations import (detach, explain_mode, KeepGrad, Layout, layer_gradients, map_output,
+                                       record_activations, unwrap_model)
+from .attribution import image_gradients
 from .cam import CamResult
 from .methods import score_copies, target_scores, upsample
-from ..hooks import Hooks
+from ..hooks import Hooks, layer_shapes
 
 # %% ../../nbs/explain/14_beyond.ipynb #86250ae2
 def _check_sum(who, parts, want, least, fix):
@@ -46,7 +48,7 @@ def integrated_gradients(
         score, ids, of = score_copies(out, target, len(x))
         which = torch.arange(len(x), device=x.device)
         gained = score - of(model(base), which)
-        with torch.enable_grad():
+        with torch.enable_grad(), KeepGrad():
             parts = Captum(lambda z, which: of(model(z), which)).attribute(
                 x, base, additional_forward_args=(which,), n_steps=steps, internal_batch_size=max(bs, len(x)))
     raw = parts.detach().sum(1).to(torch.promote_types(x.dtype, torch.float32))
@@ -74,13 +76,13 @@ def fullgrad_terms(
     def keep(hook, module, inputs, out):
         kept.append((module, out))
         return out.clone()                                             # what follows may work in place
-    with explain_mode(model, x), torch.enable_grad(), Hooks(names, keep):
+    with explain_mode(model, x), torch.enable_grad(), KeepGrad(), Hooks(names, keep):
         leaf = x.clone().detach().requires_grad_()
         out = model(leaf)
         score, ids = target_scores(out, target, len(x))
-        grads = torch.autograd.grad(score.sum(), [leaf] + [o for m, o in kept], allow_unused=True)
+        grads = image_gradients(score, leaf, [o for m, o in kept if o.requires_grad])
     parts = [('', (leaf*grads[0]).detach())]
-    for (m, o), g in zip(kept, grads[1:]):
+    for (m, o), g in zip([k for k in kept if k[1].requires_grad], grads[1:]):
         if g is None: continue
         shape = (-1,) if isinstance(m, nn.Linear) else (-1,) + (1,)*(g.ndim - 2)
         parts.append((names[m], (_bias(m).detach().view(shape)*g).detach()))
@@ -131,6 +133,14 @@ class _Attentions(TorchFunctionMode):
             self.kept.append(func(**given | {'value': eye}).detach())          # attends to one-hot values: the matrix
         return out
 
+def _tokens_that_count(model, x, t):
+    "Mark the tokens (t,) of the last block that the scores depend on: the class token, or those that are pooled."
+    names = [n for n, shape in layer_shapes(model, x[:1]).items() if len(shape) == 3 and shape[1] == t]
+    (out, acts, _), scores = record_activations(model, x[:1], names[-1], reshape=lambda z: z), []
+    with torch.enable_grad(): map_output(lambda o: scores.append(o.flatten(1).sum(1)) if o.ndim > 1 else None, out)
+    used = layer_gradients(sum(scores), acts)[0][0].abs().amax(1)
+    return used >= 1e-6*used.max()
+
 def attention_rollout(
     model:nn.Module,      # a Vision Transformer of torchvision or timm
     x:torch.Tensor,       # (n,3,h,w), normalised as in training
@@ -162,7 +172,7 @@ def attention_rollout(
             a = a.float().mean(1) if heads == 'mean' else getattr(a.float(), f'a{heads}')(1)   # (n,t,t)
             a = a + torch.eye(t, device=x.device)
             rolled = a/a.sum(-1, keepdim=True) @ rolled
-        row = rolled[:, 0] if layout.prefix else rolled.mean(1)
+        row = rolled[:, _tokens_that_count(model, x, t)].mean(1)
         r = CamResult(out, torch.full((len(x),), -1, device=x.device), norm=norm)
         r.add('rollout', layout(row[:, :, None])[:, 0], tuple(x.shape[2:]))
     return r

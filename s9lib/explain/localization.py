@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..core import keyed_rng
+from .activations import explain_mode
 from .cam import cams
-from .methods import class_probs, target_scores
-from ..hooks import eval_mode
+from .methods import class_ids, class_probs, target_scores
 
 # %% ../../nbs/explain/07_localization.ipynb #4ce052e1
 def _pair(maps, masks):
@@ -44,6 +44,7 @@ def energy_pointing_game(
 )->torch.Tensor:         # (n,) in [0,1]; the area of the object for a map of zeros
     "Measure the part of the map's mass that lies on the object."
     L, M = _pair(maps, masks)
+    if (L < 0).any(): raise ValueError("maps has values below 0, which have no energy: pass .maps of what cam returned")
     L = torch.where(L.sum(1, keepdim=True) > 0, L, 1)
     return (L*M).sum(1) / L.sum(1)
 
@@ -143,7 +144,8 @@ def confident(
     at:float=0.5,        # least probability of the true class
 )->torch.Tensor:         # indices of the images, most confident first
     "Find the images that `model` classifies correctly with probability of at least `at`."
-    with eval_mode(model), torch.no_grad(): out = model(x)
+    with explain_mode(model, x): out = model(x)
+    y = class_ids(y, len(x), out.device)
     p_true = class_probs(out, y)
     i = ((target_scores(out)[1] == y) & (p_true >= at)).nonzero()[:, 0]
     return i[p_true[i].argsort(descending=True)]

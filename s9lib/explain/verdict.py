@@ -14,13 +14,12 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from .activations import check_images
+from .activations import check_images, explain_mode
 from .cam import cam, CamResult
 from .localization import baseline_maps
 from .methods import by_function, class_ids, fix_target, score_copies
 from .overlay import show_cam_on_image
 from .perturbation import auc, deletion, insertion
-from ..hooks import eval_mode
 from ..images import OKABE_ITO, PLAIN, plain_text
 
 # %% ../../nbs/explain/12_verdict.ipynb #34463aad
@@ -183,7 +182,7 @@ def judge_maps(
             raise ValueError(f"maps[{name!r}] has shape {tuple(m.shape)}, expected {tuple(x[:, 0].shape)}: one map per "
                              "image, at the size of the image")
     if by_function(target):
-        with eval_mode(model), torch.no_grad(): _, ids, of = score_copies(model(x), target, len(x))
+        with explain_mode(model, x): _, ids, of = score_copies(model(x), target, len(x))
     else: ids, of = class_ids(target, len(x), x.device), None
     judgments, curves = {k: [] for k in maps}, {k: [] for k in maps}
     maps = {k: torch.as_tensor(m, device=x.device).float() for k, m in maps.items()}
