@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .activations import map_output
+from .activations import map_output, usable
 
 # %% ../../nbs/explain/03_methods.ipynb #cc5b152a
 class ClassifierOutputTarget:
@@ -42,6 +42,9 @@ class ClassifierOutputSoftmaxTarget(ClassifierOutputTarget):
         logits:torch.Tensor,  # (c,) of one image or (n,c) of a batch
     )->torch.Tensor:          # its probability, () or (n,)
         "Select the probability of the class."
+        if logits.shape[-1] == 1:
+            raise ValueError("a model with one logit has no softmax: take BinaryClassifierOutputTarget(1) or (0), its "
+                             "yes or its no")
         return super().__call__(logits.softmax(-1))
 
 class BinaryClassifierOutputTarget:
@@ -56,6 +59,9 @@ class BinaryClassifierOutputTarget:
         logits:torch.Tensor,  # (1,) of one image or (n,1) of a batch
     )->torch.Tensor:          # the logit or its negative, () or (n,)
         "Give the logit its sign."
+        if logits.shape[-1] != 1:
+            raise ValueError(f"BinaryClassifierOutputTarget is for models with one logit, and this one has "
+                             f"{logits.shape[-1]}: take ClassifierOutputTarget({self.category})")
         return logits[..., 0] * (1 if self.category else -1)
 
 class RawScoresOutputTarget:
@@ -79,12 +85,15 @@ class SemanticSegmentationTarget:
     )->torch.Tensor:     # () or (n,)
         "Add the scores of the class over the mask."
         if isinstance(out, dict): out = out['out']
+        if out.ndim < 3 or not 0 <= self.category < out.shape[-3]:
+            raise ValueError(f"SemanticSegmentationTarget({self.category}) for an output of shape {tuple(out.shape)}: "
+                             "expected (n,classes,h,w) with that class among them, from 0 on")
         scores = out[..., self.category, :, :]
         mask = out.detach().argmax(-3) == self.category if self.mask is None else self.mask
         if mask.shape[-2:] != scores.shape[-2:]:
             raise ValueError(f"mask is {tuple(mask.shape)}, the model's output {tuple(out.shape)}: pass a mask of the "
                              "output's height and width")
-        return (scores * mask.to(out)).sum((-2, -1))
+        return (scores * usable(mask.to(out))).sum((-2, -1))
 
 # %% ../../nbs/explain/03_methods.ipynb #f4393789
 def class_ids(
@@ -102,7 +111,7 @@ def class_ids(
     if t.ndim == 0: t = t.expand(n)
     if t.shape != (n,): raise ValueError(f"target has shape {tuple(t.shape)} for a batch of {n} images: pass one class "
                                          f"for all of them or exactly {n}")
-    return t.long()
+    return usable(t.long())
 
 def by_function(
     target,  # as for `target_scores`

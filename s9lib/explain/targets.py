@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from .activations import usable
 from .methods import target_scores
 
 # %% ../../nbs/explain/13_targets.ipynb #a8482e79
@@ -22,6 +23,10 @@ class FinerTarget:
         others=3,           # how many classes of the nearest scores to compare with, or a list of classes
         alpha:float=1.,     # weight of the others, >=0; 0 is the plain class score
     ):
+        if isinstance(category, int) and category < 0:
+            raise ValueError(f"category={category}: expected a class, from 0 on, or None for the top class")
+        if isinstance(others, int) and others < 1:
+            raise ValueError(f"others={others}: expected at least one class, or a list of classes")
         self.category, self.others, self.alpha = -1 if category is None else category, others, alpha
 
     def pick(self,
@@ -35,7 +40,10 @@ class FinerTarget:
 
     def _neighbors(self, logits, ids):
         "Classes (n,k) to compare the classes `ids` (n,) of `logits` (n,c) with."
-        if not isinstance(self.others, int): return torch.as_tensor(self.others, device=ids.device).expand(len(ids), -1)
+        if not isinstance(self.others, int):
+            if not all(0 <= c < logits.shape[1] for c in self.others):
+                raise ValueError(f"others={self.others}: expected classes of this model, 0 to {logits.shape[1] - 1}")
+            return torch.as_tensor(self.others, device=ids.device).expand(len(ids), -1)
         if logits.shape[1] < 2: raise ValueError("FinerTarget compares classes, and this model has one: take its logit")
         gap = (logits - logits.gather(1, ids[:, None])).detach().abs().scatter(1, ids[:, None], torch.inf)
         return gap.topk(min(self.others, logits.shape[1] - 1), 1, largest=False).indices
@@ -74,7 +82,9 @@ class SimilarityTarget:
         if out.shape[-1] != self.embedding.shape[-1]:
             raise ValueError(f"the model puts out {tuple(out.shape)}, the embedding is {tuple(self.embedding.shape)}: "
                              "take both from the same model")
-        return F.cosine_similarity(out.float(), self.embedding.to(out.device).float(), dim=-1)
+        if self.embedding.ndim > 1 and len(self.embedding) not in (1, len(out)):
+            raise ValueError(f"{len(self.embedding)} embeddings for {len(out)} images: pass one for all or one each")
+        return F.cosine_similarity(out.float(), usable(self.embedding.to(out.device)).float(), dim=-1)
 
 # %% ../../nbs/explain/13_targets.ipynb #90155a52
 def _iou(box, boxes):
@@ -104,7 +114,7 @@ class BoxScoreTarget:
         boxes, total = out['boxes'], out['boxes'].sum()*0 + out['scores'].sum()*0
         for box, label in zip(self.bounding_boxes, self.labels):
             if not len(boxes): break
-            overlap = _iou(box.to(boxes), boxes)
+            overlap = _iou(usable(box.to(boxes)), boxes)
             i = overlap.argmax()
             if overlap[i] > self.iou_threshold and out['labels'][i] == label:
                 total = total + overlap[i] + out['scores'][i]
