@@ -13,13 +13,15 @@ from torch import nn
 
 from ..core import keyed_rng, wide_float
 from ..data.dataset import ImageData
+from .activations import unwrap_model
 
 # %% ../../nbs/explain/08_sanity.ipynb #fdc2a8be
 def _reinit(module):
-    "Give the parameters of `module` itself fresh values: PyTorch's own reset, or else a shuffle."
+    "Give the parameters of `module` itself fresh values: PyTorch's reset, and a shuffle of what it leaves as it was."
+    own = [(p, p.detach().clone()) for p in module.parameters(recurse=False)]
     if hasattr(module, 'reset_parameters'): module.reset_parameters()
-    else:
-        for p in module.parameters(recurse=False): p.data = p.data.flatten()[torch.randperm(p.numel())].view_as(p)
+    for p, before in own:
+        if torch.equal(p, before): p.data = before.flatten()[torch.randperm(p.numel())].view_as(p)
 
 def _stages(model):
     "Names of the children with parameters, the last first."
@@ -31,13 +33,15 @@ def randomize_weights(
     seed:int=0,       # of the new weights
 )->nn.Module:         # a copy on the same device
     "Copy `model` with fresh weights in its last `n` children."
-    device, new = next(model.parameters()).device, deepcopy(model).cpu()
-    with torch.random.fork_rng(devices=[]):
+    model = unwrap_model(model)
+    device = next(model.parameters()).device
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        new = deepcopy(model).cpu()
         torch.manual_seed(seed)
         for name in _stages(new)[:n]:
             for m in getattr(new, name).modules(): _reinit(m)
         if n is None: _reinit(new)
-    return new.to(device).eval()
+        return new.to(device).train().eval()        # what a model keeps of its weights between calls goes with train()
 
 # %% ../../nbs/explain/08_sanity.ipynb #b348da0f
 def _ranks(v):
@@ -66,7 +70,7 @@ def weight_randomization(
     "Compare the maps of `model` with those of copies with random weights from the output backwards."
     trained = make_maps(model, x, target)
     out = {}
-    for i, name in enumerate(_stages(model)):
+    for i, name in enumerate(_stages(unwrap_model(model))):
         maps = make_maps(randomize_weights(model, i + 1, seed), x, target)
         out[name] = spearman(trained, maps).mean().item()
     return out
