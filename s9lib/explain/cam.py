@@ -63,7 +63,8 @@ def _check_gradient(name, layout, G):
 def _check(x, method, norm):
     "Refuse what cannot work before anything runs."
     if not callable(method) and method not in CAM_METHODS:
-        raise ValueError(f"method={method!r}: expected one of {', '.join(CAM_METHODS)}")
+        raise ValueError(f"method={method!r}: expected one of {', '.join(CAM_METHODS)}; score_cam and "
+                         "ablation_cam are functions of their own")
     if norm not in NORMS: raise ValueError(f"norm={norm!r}: expected one of {NORMS}")
     check_images(x)
 

@@ -34,7 +34,7 @@ _all_ = ['BinaryClassifierOutputTarget', 'ClassifierOutputSoftmaxTarget', 'Class
 # %% ../../nbs/explain/15_drop_in.ipynb #3eeb6000
 class _AsThere:
     "Call a `GradCAM` of ours as pytorch-grad-cam's are called, and answer in numpy."
-    batch_size = 32              # of Score-CAM's and Ablation-CAM's forward passes
+    batch_size = 32              # masked images per forward pass of Score-CAM
 
     def __init__(self,
         model:nn.Module,         # any torch model

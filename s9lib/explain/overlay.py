@@ -50,6 +50,8 @@ def show_cam_on_image(
 # %% ../../nbs/explain/01_overlay.ipynb #648186ae
 def _check_maps(images, maps, titles):
     "Refuse maps or titles that do not belong to `images`."
+    if getattr(images, 'ndim', 4) == 3 or not hasattr(images, '__len__'):
+        raise ValueError("images is one image: expected n of them; for one pass [image], and maps (1,h,w)")
     n = len(images)
     if not isinstance(maps, dict) or not maps:
         raise TypeError("maps: expected a dict of name -> (n,h,w), such as CamResult.maps")

@@ -81,6 +81,9 @@ def _probs(model, x, target):
 def _check_maps(x, maps, target):
     "Refuse maps or classes that do not belong to `x`."
     check_images(x)
+    if not isinstance(maps, torch.Tensor):
+        raise TypeError(f"maps is a {type(maps).__name__}: expected a tensor (n,h,w), such as "
+                        "r.maps['layer4'] of r = cam(…)")
     if maps.shape != x[:, 0].shape:
         raise ValueError(f"maps has shape {tuple(maps.shape)}, expected {tuple(x[:, 0].shape)}: one map per image, "
                          "at the size of the image")
@@ -90,6 +93,7 @@ def _check_maps(x, maps, target):
 
 def _curve(model, start, end, maps, target, n_steps, seed):
     "Probabilities (n,n_steps+1) while pixels of `end` replace those of `start` in the order of `maps`."
+    if n_steps < 1: raise ValueError(f"n_steps={n_steps}: expected at least one portion")
     order, total = rank_pixels(maps, seed), maps[0].numel()
     ks = [round(total*i/n_steps) for i in range(n_steps + 1)]
     steps = [torch.where(_first(order, k, maps.shape[1:])[:, None], end, start) for k in ks]
