@@ -49,7 +49,7 @@ def plot_confusion(
     share = np.ma.masked_array(share, np.eye(len(cm), dtype=bool))
     if len(kept) < len(wrong):
         title += f'\n{cm.sum() - cm.trace():,} of them among {which}'
-    top = max(share.filled(0).max(), 1e-9)
+    top = share.filled(0).max() or 1.                # without errors: the whole scale
     if ax is None: _, (ax,) = get_grid(1, figsize=_matrix_size(len(kept)))
     im = ax.imshow(share, cmap='cividis', vmin=0, vmax=top)
     ax.set(xlabel='predicted', ylabel='true', facecolor='#dddddd')
@@ -140,7 +140,7 @@ def show_gallery(
     side, height = max(tile, 5/n), tile*np.clip(shapes[:, 0]/shapes[:, 1], .4, 1.5).max()
     fig, axs = get_grid(n, min(ncols, n), (side, height + .45))
     for im, ax, text in zip(images, axs, captions):
-        show_image(im, ax).set_title(plain_text(text, int(15*side), lines=True), fontsize=8, **PLAIN)
+        show_image(im, ax).set_title(plain_text(text, int(14*side), lines=True), fontsize=8, **PLAIN)
     fig.suptitle(title, fontsize=10, **PLAIN)
     return fig
 
