@@ -10,6 +10,7 @@ __all__ = ['CAM_WEIGHTS', 'CAM_METHODS', 'NORMS', 'ClassifierOutputTarget', 'Cla
 
 # %% ../../nbs/explain/03_methods.ipynb #cf33db01
 from functools import partial
+from operator import index
 
 import numpy as np
 import torch
@@ -18,12 +19,18 @@ import torch.nn.functional as F
 from .activations import map_output, usable
 
 # %% ../../nbs/explain/03_methods.ipynb #cc5b152a
+def _class_index(category):
+    "An int, or what is wrong with it."
+    try: return index(category)
+    except TypeError: raise TypeError(f"category={category!r}: expected the index of a class, such as "
+                                      "classes.index('cat')") from None
+
 class ClassifierOutputTarget:
     "Explain class `category`, under the name and calling convention of pytorch-grad-cam."
     def __init__(self,
         category:int,  # index of the class, in [0, n_classes)
     ):
-        self.category = int(category)
+        self.category = _class_index(category)
 
     def __call__(self,
         logits:torch.Tensor,  # (c,) of one image or (n,c) of a batch
@@ -78,7 +85,7 @@ class SemanticSegmentationTarget:
         category:int,  # index of the class
         mask=None,     # (h,w), 1 or True at the pixels asked for; None: where the class has the highest score
     ):
-        self.category, self.mask = int(category), None if mask is None else torch.as_tensor(mask)
+        self.category, self.mask = _class_index(category), None if mask is None else torch.as_tensor(mask)
 
     def __call__(self,
         out,             # (c,h,w) of one image or (n,c,h,w) of a batch, or torchvision's dict with it as 'out'
@@ -122,6 +129,8 @@ def by_function(
 def _call_target(target, logits, n):
     "Scores and classes of a target function, or of a list with one for each image."
     dev = logits.device if isinstance(logits, torch.Tensor) else None
+    if isinstance(target, type):
+        raise TypeError(f"target={target.__name__} is a kind of target: make one, such as {target.__name__}(3)")
     if callable(target):
         s, ids = target(logits), [getattr(target, 'category', -1)]*n
         if isinstance(s, torch.Tensor) and s.shape == (n, 1): s = s[:, 0]
