@@ -64,7 +64,10 @@ class EarlyStopping(Callback):
     def __init__(self,
         patience:int=3,        # epochs without improvement, at least 1
         min_delta:float=0.,    # smaller gains do not count, >=0
-    ): self.patience, self.min_delta = patience, min_delta
+    ):
+        if patience < 1 or not min_delta >= 0:
+            raise ValueError(f"patience={patience}, min_delta={min_delta}: expected at least 1 epoch, and at least 0")
+        self.patience, self.min_delta = patience, min_delta
 
     def before_fit(self, learn):
         "Refuse a run that has no held-out part."

@@ -303,6 +303,13 @@ class Evaluator:
         "Name of the number format in which filters and heads compute: 'float32', 'bfloat16' or 'float16'."
         return str(amp_dtype(self.device) if self.amp else torch.float32).removeprefix('torch.')
 
+    def _batches(self, dl):
+        "This process's piece of each batch of `dl`."
+        dl = self.dls.eval if dl is None else dl
+        if not hasattr(dl, 'batches'):
+            raise ValueError(f"dl is a {type(dl).__name__}: expected one Loader, such as dls.train, or None for dls.eval")
+        return dl.batches(shard=self.strategy.shard)
+
     @torch.no_grad()
     def validate(self,
         dl=None,  # a `Loader`; None: `dls.eval`
@@ -310,7 +317,7 @@ class Evaluator:
         "Evaluate without augmentation, in the model's evaluation mode."
         total, rows = zero_sums(self.device, len(self.metrics)), []
         with eval_mode(self.model):
-            for xb,yb in (dl or self.dls.eval).batches(shard=self.strategy.shard):
+            for xb,yb in self._batches(dl):
                 if not len(yb):
                     rows.append(0)
                     continue
@@ -331,8 +338,7 @@ class Evaluator:
 
     def _map(self, f, dl):
         "Apply `f` to the images of each batch of `dl`; a list of (result, labels)."
-        batches = (dl or self.dls.eval).batches(shard=self.strategy.shard)
-        with eval_mode(self.model): out = self.strategy.gather([len(yb) and (f(xb), yb) for xb,yb in batches])
+        with eval_mode(self.model): out = self.strategy.gather([len(yb) and (f(xb), yb) for xb,yb in self._batches(dl)])
         if not out: raise ValueError("the loader gave no batch to predict: check that its data have images")
         return out
 

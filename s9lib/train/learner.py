@@ -19,7 +19,7 @@ from torch import nn
 
 from ..core import to_device
 from .callbacks import Callback, CancelFit
-from .checks import check_run
+from .checks import check_arguments, check_run
 from .evaluator import amp_dtype, autocast, batch_sums, Evaluator, zero_sums
 from .lr_finder import exponential, LRFinder, plot_lr_find, suggest_lr
 from .mixup import mixed_loss
@@ -37,7 +37,10 @@ def set_lr(
     "Set the learning rates for the next step."
     for g in opt.param_groups:
         f = sched if not isinstance(sched, dict) else sched.get(g.get('name') or '')
-        f = f or sched.get((g.get('name') or '').partition('_')[0]) or sched['']  # 'head_norms' follows 'head'
+        f = f or sched.get((g.get('name') or '').partition('_')[0]) or sched.get('')  # 'head_norms' follows 'head'
+        if f is None:
+            raise ValueError(f"sched has no schedule for the parameter group {g.get('name') or ''!r}, only for "
+                             f"{', '.join(map(repr, sched))}: add one for '', the rest")
         g['lr'] = g['initial_lr']*f(step, n_steps)
     return opt.param_groups[0]['lr']
 
@@ -236,7 +239,7 @@ class Learner(Evaluator):
         unfreeze:tuple=(),    # ((name of a parameter group, epochs), …): the group learns only after that many epochs
         hardest:tuple=(),     # (epochs, share): after so many, only the share of each batch that was hardest before
         amp:bool|None=None,   # mixed precision; None: `default_amp`, on a GPU yes
-        seed:int|None=None,   # of the run: keys `mix`, and part of what identifies the run; None: that of `dls`
+        seed:int|None=None,   # keys `mix`, part of what identifies the run; dropout: `set_seed`; None: that of `dls`
         max_grad_norm:float=0.,  # largest norm of the gradient of all weights together; 0: no limit
         grad_accum:int=1,     # parts each batch is cut into to save memory; the step is that of the whole batch
         mix=None,             # (xb, yb, seed, step) -> (images, [(weight, labels), …]), such as `mixup` or `cutmix`
@@ -245,6 +248,10 @@ class Learner(Evaluator):
         strategy=None,        # `SingleProcess` or `Distributed`; None: one process
         recipe=None,          # `Recipe` that `fit` follows where it is told nothing else
     ):
+        check_arguments(dls=dls, model=model, loss_func=loss_func, opt_func=opt_func, cbs=cbs, averager=averager, l1=l1,
+                        progressive_sizes=progressive_sizes, freeze=freeze, unfreeze=unfreeze, hardest=hardest, amp=amp,
+                        seed=seed, max_grad_norm=max_grad_norm, mix=mix, metrics=metrics, strategy=strategy,
+                        recipe=recipe)
         super().__init__(dls, model, loss_func, amp, metrics, strategy)
         self.opt_func, self.cbs, self.averager, self.mix = as_opt_func(opt_func), list(cbs), averager, mix
         self.progressive_sizes, self.freeze, self.unfreeze = tuple(progressive_sizes), tuple(freeze), tuple(unfreeze)
@@ -294,8 +301,9 @@ class Learner(Evaluator):
         train_bn:bool|None=None,  # whether the body's batch norms follow the batches; None: if they never did before
     )->list:                  # `history`
         "Train a new head first, then everything: two phases of one run, which goes on where it was stopped."
+        check_arguments(epochs=epochs, freeze_epochs=freeze_epochs, first=first)
         n = freeze_epochs + epochs
-        if min(epochs, freeze_epochs) < 0 or not n:
+        if not n:
             raise ValueError(f"epochs={epochs}, freeze_epochs={freeze_epochs}: expected at least one epoch in all")
         if train_bn is None: train_bn = not has_statistics(self.model)
         warm = partial(one_cycle, pct_start=pct_start)
@@ -306,14 +314,19 @@ class Learner(Evaluator):
 
     def _optimizer(self, lr):
         "Make the optimizer; `lr` takes the place of one that `opt_func` was given before."
-        if lr is None: return self.opt_func(self.model)
         bound = isinstance(self.opt_func, partial) and 'lr' in self.opt_func.keywords
-        return self.opt_func(self.model, lr=lr) if bound else self.opt_func(self.model, lr)
+        make = partial(self.opt_func, self.model)
+        try: opt = make() if lr is None else make(lr=lr) if bound else make(lr)
+        except TypeError as e:
+            raise TypeError(f"opt_func fails on the model and lr={lr}: {e}; expected a function of (model, lr), such "
+                            "as adamw, or a class of torch.optim") from e
+        check_arguments(optimizer=opt)
+        return opt
 
     def _setup(self, n_epoch, lr, sched, unfreeze=None, keep_stats=()):
         "Prepare a run of `n_epoch` epochs from step 0."
         self.architecture, self.described = describe_architecture(self.model), None  # before a forward pass changes it
-        check_run(self, n_epoch, lr)
+        check_run(self, n_epoch, lr, sched)
         self.n_epoch, self.n_steps, self.sched = int(n_epoch), int(n_epoch)*len(self.dls.train), sched
         self.opt = self._optimizer(lr)
         self.tuning = self.unfreeze if unfreeze is None else unfreeze, keep_stats

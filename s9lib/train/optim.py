@@ -46,6 +46,9 @@ def one_cycle(
     div_final:float=1e4, # ends at 1/(div*div_final)
 )->float:                # factor in [0,1]
     "Rise and fall along two half cosines, as `torch.optim.lr_scheduler.OneCycleLR` does."
+    if not (0 <= pct_start <= 1 and div > 0 and div_final > 0):
+        raise ValueError(f"pct_start={pct_start}, div={div}, div_final={div_final}: expected a part of the run, in "
+                         "[0,1], and numbers above 0")
     top, last = pct_start*n_steps - 1, n_steps - 1
     if step <= top: return _cos(1/div, 1., step/top if top else 1.)  # a rise of one step is over at once
     return _cos(1., 1/(div*div_final), (step - top)/max(last - top, 1e-12))
@@ -166,6 +169,8 @@ class Lookahead:
         every:int=5,          # steps between two updates, at least 1
         decay:float=.95**5,   # weight of the slow copy at the end of the run, in [0,1)
     ):
+        if every < 1 or not 0 <= decay < 1:
+            raise ValueError(f"every={every}, decay={decay}: expected at least 1 step, and a number in [0,1)")
         self.every, self.decay = every, decay
         once = dict.fromkeys(model.state_dict(keep_vars=True).values())  # a layer may have two names
         self.fast = [t.detach() for t in once if t.is_floating_point()]
