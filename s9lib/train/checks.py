@@ -8,6 +8,7 @@ __all__ = ['check_arguments', 'check_data', 'check_model', 'check_loss', 'check_
 
 # %% ../../nbs/train/05_checks.ipynb #057ffa5e
 import copy
+from collections.abc import Iterator
 from numbers import Integral, Real
 from pathlib import Path
 from textwrap import shorten
@@ -33,7 +34,8 @@ _EXPECTED = {  # argument of `Learner` or `fit` -> (whether a value will do, wha
     'loss_func': (lambda v: v is None or isinstance(v, str) or _function(v),
                   'a function of (logits, labels); of a class of torch an object, nn.CrossEntropyLoss()'),
     'opt_func': (callable, 'a function of (model, lr) such as adamw, a partial of one, or a class of torch.optim'),
-    'cbs': (lambda v: all(hasattr(cb, 'order') and not isinstance(cb, type) for cb in v), 'a list of callbacks, such as [ProgressCallback()]'),
+    'cbs': (lambda v: all(hasattr(cb, 'order') and not isinstance(cb, type) for cb in v),
+            'a list of callbacks, such as [ProgressCallback()]'),
     'progressive_sizes': (lambda v: _pairs(v, lambda n: _number(n) and n > 0, lambda size: isinstance(size, Integral)),
                           '((epochs, pixels), …), such as ((3, 16),)'),
     'averager': (lambda v: v is None or callable(v),
@@ -68,7 +70,7 @@ def check_arguments(
     "Raise for the first one of another kind than is expected."
     for name, v in given.items():
         will_do, expected = _EXPECTED[name]
-        try: good = will_do(v)
+        try: good = not isinstance(v, Iterator) and will_do(v)             # looking at one would use it up
         except (TypeError, ValueError, IndexError): good = False
         if not good: raise ValueError(f"{name}={shorten(repr(v), 100)}: expected {expected}")
 

@@ -307,7 +307,8 @@ class Evaluator:
         "This process's piece of each batch of `dl`."
         dl = self.dls.eval if dl is None else dl
         if not hasattr(dl, 'batches'):
-            raise ValueError(f"dl is a {type(dl).__name__}: expected one Loader, such as dls.train, or None for dls.eval")
+            raise ValueError(f"dl is a {type(dl).__name__}: expected one Loader, such as dls.train, or None for "
+                             "dls.eval")
         return dl.batches(shard=self.strategy.shard)
 
     @torch.no_grad()
