@@ -29,7 +29,7 @@ import torch
 from cam_peers import PEERS, start
 from torch.utils.flop_counter import FlopCounterMode
 
-from machine import processor
+from machine import processor, suffix
 from s9lib.nets.resnet import resnet18
 
 LAYERS = ['layer1', 'layer2', 'layer3', 'layer4']
@@ -205,7 +205,7 @@ def main():
     if a.worker: return work(a.worker, a.net, a.bs)
     named = [k for k in CONTESTANTS if k in ('floor', 's9lib', *a.peers)]
     versions = ', '.join(f"{k} {once(k, 'resnet18', 1, 'version')}" for k in named[1:])
-    lines = ['# Grad-CAM: time, memory and arithmetic', '',
+    lines = [f'# Grad-CAM: time, memory and arithmetic{suffix(a.out)}', '',
              f'`python benchmarks/cam.py --bs {a.bs} --runs {a.runs}`: {versions}; '
              f'torch {torch.__version__.split("+")[0]}, Python {platform.python_version()}, {platform.system()}, '
              f'one thread of {processor()}. {a.bs} images 32×32 per call, n = {a.runs} interleaved runs '
